@@ -35,7 +35,9 @@ _DECIMAL = re.compile(r"-?(0|[1-9][0-9]{0,12})(?:\.([0-9]{1,6}))?")
 def check_currency(code: str) -> str:
     """Return ``code`` if it has the form of an ISO 4217 code (three capitals), else raise `Invalid`."""
     if not _CURRENCY.fullmatch(code):
-        raise Invalid(f"{code!r} is not a currency: write three capital letters as in ISO 4217, for example EUR")
+        raise Invalid(
+            f"{code!r} is not a currency: write three capital letters as in ISO 4217, for example EUR"
+        )
     return code
 
 
@@ -82,7 +84,9 @@ def from_decimal(text: str) -> int:
     """
     match = _DECIMAL.fullmatch(text)
     if match is None:
-        raise Invalid(f"{_shown(text)} is not an amount: write digits, '.' and at most 6 decimals, for example 23.80")
+        raise Invalid(
+            f"{_shown(text)} is not an amount: write digits, '.' and at most 6 decimals, for example 23.80"
+        )
     whole, decimals = match.groups()
     micros = int(whole) * MICROS + int((decimals or "").ljust(6, "0"))
     return check_micros(-micros if text.startswith("-") else micros)

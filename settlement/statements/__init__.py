@@ -1,0 +1,1 @@
+"""Statements: the canonical body, and its renderings as CSV and PDF."""
