@@ -13,24 +13,10 @@ FLOORS = ("api", "cli", "settlement", "attribution", "database")
 PURE = ("attribution.shapley", "settlement.allocation", "settlement.money")
 """Arithmetic: no I/O, clock, randomness, database or tensors, not even through what these modules import."""
 
-IMPURE = {
-    *(
-        "asyncio",
-        "celery",
-        "httpx",
-        "io",
-        "kombu",
-        "logging",
-        "os",
-        "pathlib",
-        "psycopg",
-        "requests",
-        "shutil",
-    ),
-    *("socket", "sqlalchemy", "structlog", "subprocess", "tempfile", "threading", "urllib"),
-    *("datetime", "random", "secrets", "time", "uuid", "zoneinfo"),
-    *("diffusers", "numpy", "torch", "transformers"),
-}
+IMPURE = set(
+    "asyncio celery datetime diffusers httpx io kombu logging numpy os pathlib psycopg random requests secrets shutil "
+    "socket sqlalchemy structlog subprocess tempfile threading time torch transformers urllib uuid zoneinfo".split()
+)
 
 
 @pytest.fixture(scope="module")
