@@ -1,0 +1,1 @@
+"""From a logged image to exact shares. Knows nothing about money."""

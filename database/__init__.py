@@ -1,0 +1,1 @@
+"""Ground floor: settings, engine and sessions, roles, users, embedded PostgreSQL. Imports nothing from above."""

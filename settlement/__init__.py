@@ -1,0 +1,1 @@
+"""From shares to money: terms, sales, periods, statements, ledger, payouts, audit."""

@@ -1,0 +1,87 @@
+"""Migrations from inside the program: `royalty db migrate`, tests, and the first start of the embedded database."""
+
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
+
+from database.engine import embedded_server, engine
+from database.errors import Unavailable
+from database.roles import LOGIN_ROLES, Role
+from database.settings import get_settings
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config(_ROOT / "alembic.ini")
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrate(revision: str = "head") -> None:
+    """Bring the database to a revision (`head`, `base`, or a revision's name); creates the embedded one if missing.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    settings = get_settings()
+    if settings.database_url is None:
+        embedded_server().ensure_database(settings.database_name)
+    try:
+        with engine(Role.ADMIN).connect() as connection:
+            current = MigrationContext.configure(
+                connection, opts={"version_table_schema": "public"}
+            ).get_current_revision()
+            connection.rollback()
+            backwards = revision == "base" or (current is not None and _is_ancestor(revision, current))
+            (command.downgrade if backwards else command.upgrade)(_config(connection), revision)
+            if settings.database_url is not None:
+                _set_passwords(connection)
+    except OperationalError as error:
+        raise Unavailable(
+            f"the database cannot be migrated: {str(error.orig).strip().splitlines()[0]}"
+        ) from error
+
+
+def _is_ancestor(revision: str, current: str) -> bool:
+    if revision == "head":
+        return False
+    script = ScriptDirectory.from_config(_config())
+    return (
+        revision in {step.revision for step in script.iterate_revisions(current, "base")}
+        and revision != current
+    )
+
+
+def _set_passwords(connection: Connection) -> None:
+    """Give each login role the password its process will use, from `DATABASE_PASSWORD_<ROLE>`."""
+    settings = get_settings()
+    for role in LOGIN_ROLES:
+        password = settings.password_of(role)
+        if password:
+            # ALTER ROLE takes no parameters: the server quotes the literal.
+            statement = connection.scalar(
+                text(
+                    "SELECT format('ALTER ROLE %I PASSWORD %L', cast(:role AS text), cast(:password AS text))"
+                ),
+                {"role": role.value, "password": password},
+            )
+            connection.exec_driver_sql(str(statement).replace("%", "%%"))
+    connection.commit()
+
+
+def run_sql_file(connection: Connection, path: str) -> None:
+    """Run an SQL file in the migration's transaction, by its path from the repository's root.
+
+    Such a file is never edited after its release: a change is a new file and a new migration.
+    """
+    # Through the driver without parameters: several statements at once, `%` and `:` mean themselves.
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    driver.execute((_ROOT / path).read_bytes())

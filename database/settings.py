@@ -1,0 +1,53 @@
+"""Configuration: environment variables only, each with a default that works on one machine."""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from database.roles import Role
+
+
+def _default_home() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/royalty")
+    return Path(platformdirs.user_data_dir("royalty"))
+
+
+class Settings(BaseSettings):
+    """What may differ between deployments. Names are the environment variables'."""
+
+    model_config = SettingsConfigDict(env_prefix="", extra="ignore", frozen=True)
+
+    royalty_home: Path = Field(default_factory=_default_home)
+    """Directory of everything this installation writes: embedded database, images, statements, keys."""
+    royalty_model: str | None = None
+    """Path or hub id of the Stable Diffusion pipeline; None is the bundled miniature."""
+    royalty_threads: int | None = None
+    """CPU threads of one attribution worker; None lets the method version decide."""
+    database_url: str | None = None
+    """postgresql://host:port/database of a server; None is the embedded PostgreSQL. Each process adds its role."""
+    database_name: str = "royalty"
+    """Name of the database on the embedded server."""
+    database_admin_user: str = "postgres"
+    """Superuser that migrations run as."""
+    database_password_admin: str | None = None
+    broker_url: str | None = None
+    """Celery broker; None is the same PostgreSQL through kombu's pgmq transport."""
+    token_issuer: str = "royalty"
+    token_audience: str = "royalty-api"
+
+    def password_of(self, role: Role) -> str | None:
+        """The role's password, from `DATABASE_PASSWORD_<ROLE>`; None where the server trusts the local user."""
+        if role is Role.ADMIN:
+            return self.database_password_admin
+        return os.environ.get(f"DATABASE_PASSWORD_{role.value.upper()}")
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()

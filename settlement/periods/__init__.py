@@ -1,0 +1,1 @@
+"""Accounting periods and their close: freeze, calculate, approve, post, issue."""

@@ -1,0 +1,159 @@
+"""Periods, drafts, approvals, runs, and the royalty lines they produce."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from attribution.results import Attribution
+from database.base import Base, Key, RecordedAt
+from settlement.contracts import ContractVersion
+from settlement.payees import Payee
+from settlement.rates import RateCardVersion
+from settlement.sales import Refund, Sale
+
+
+class Period(Base):
+    """An accounting period, [start, end). Its state moves forward only (trigger)."""
+
+    __tablename__ = "period"
+    __table_args__ = (
+        CheckConstraint("starts_at < ends_at AND cut_off_at >= ends_at", name="interval"),
+        CheckConstraint(
+            "state IN ('open', 'cut_off', 'calculated', 'in_review', 'approved', 'closed')",
+            name="state_known",
+        ),
+        {"schema": "settlement"},
+    )
+
+    period_id: Mapped[str] = mapped_column(primary_key=True)
+    """`2026-10`."""
+    starts_at: Mapped[datetime] = mapped_column(unique=True)
+    ends_at: Mapped[datetime] = mapped_column(unique=True)
+    cut_off_at: Mapped[datetime]
+    """Events of the period count in it if recorded before this."""
+    zone: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="open")
+    recorded_at: Mapped[RecordedAt]
+
+
+class RunDraft(Base):
+    """A calculation that has posted nothing: may be thrown away. Its digest is what is approved."""
+
+    __tablename__ = "run_draft"
+    __table_args__ = ({"schema": "settlement"},)
+
+    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id), primary_key=True)
+    inputs_sha256: Mapped[bytes]
+    draft_sha256: Mapped[bytes]
+    totals: Mapped[dict[str, Any]]
+    calculated_by: Mapped[str]
+    recorded_at: Mapped[RecordedAt]
+
+
+class Approval(Base):
+    """The second pair of eyes: binds to content by its digest. Only the role `approver` may insert."""
+
+    __tablename__ = "approval"
+    __table_args__ = (
+        UniqueConstraint("kind", "subject", "content_sha256"),
+        CheckConstraint("kind IN ('period', 'payout_batch')", name="kind_known"),
+        CheckConstraint("maker <> checker", name="maker_is_not_checker"),
+        {"schema": "settlement"},
+    )
+
+    id: Mapped[Key]
+    kind: Mapped[str]
+    subject: Mapped[str]
+    content_sha256: Mapped[bytes]
+    maker: Mapped[str]
+    checker: Mapped[str]
+    recorded_at: Mapped[RecordedAt]
+
+
+class RoyaltyRun(Base):
+    """The close of one period: written once, never changed."""
+
+    __tablename__ = "royalty_run"
+    __table_args__ = ({"schema": "settlement"},)
+
+    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id), primary_key=True)
+    inputs_sha256: Mapped[bytes]
+    draft_sha256: Mapped[bytes]
+    approval_id: Mapped[int] = mapped_column(ForeignKey(Approval.id), unique=True)
+    totals: Mapped[dict[str, Any]]
+    closed_by: Mapped[str]
+    code_version: Mapped[str]
+    recorded_at: Mapped[RecordedAt]
+
+
+class SaleSlice(Base):
+    """What one sale put into royalties: its base, its slice, and the terms that made it. One per sale, for ever."""
+
+    __tablename__ = "sale_slice"
+    __table_args__ = (
+        CheckConstraint("base_micros >= 0 AND slice_micros >= 0", name="not_negative"),
+        Index(None, "period_id"),
+        {"schema": "settlement"},
+    )
+
+    sale_id: Mapped[int] = mapped_column(ForeignKey(Sale.id), primary_key=True)
+    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id))
+    """Accounting period."""
+    usage_period: Mapped[str]
+    rate_card_version_id: Mapped[int] = mapped_column(ForeignKey(RateCardVersion.id))
+    base_micros: Mapped[int]
+    """Royalty base; a negative one counts 0."""
+    slice_micros: Mapped[int]
+    currency: Mapped[str] = mapped_column(CHAR(3))
+
+
+class RoyaltyLine(Base):
+    """One line of the royalty sub-ledger. Append-only; a correction is a new line that names what it corrects."""
+
+    __tablename__ = "royalty_line"
+    __table_args__ = (
+        CheckConstraint(
+            "kind IN ('royalty', 'pending', 'unattributed', 'late', 'refund')", name="kind_known"
+        ),
+        CheckConstraint(
+            "destination IN ('payee', 'unclaimed', 'pending', 'unattributed')", name="destination_known"
+        ),
+        CheckConstraint("(destination = 'payee') = (payee_id IS NOT NULL)", name="payee_if_destination"),
+        CheckConstraint("(kind = 'refund') = (refund_id IS NOT NULL)", name="refund_if_kind"),
+        CheckConstraint(
+            "kind <> 'refund' OR (corrects IS NOT NULL AND amount_micros < 0)", name="refund_corrects"
+        ),
+        # The line's natural key: running a close twice cannot write a line twice.
+        UniqueConstraint(
+            "sale_id",
+            "kind",
+            "player",
+            "payee_id",
+            "refund_id",
+            "corrects",
+            postgresql_nulls_not_distinct=True,
+        ),
+        Index("royalty_line_payee_idx", "payee_id", "period_id", "currency", "id"),
+        Index(None, "period_id"),
+        {"schema": "settlement"},
+    )
+
+    id: Mapped[Key]
+    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id))
+    kind: Mapped[str]
+    sale_id: Mapped[int] = mapped_column(ForeignKey(Sale.id))
+    player: Mapped[str | None]
+    """Artist id or `C`; None for a whole slice in suspense."""
+    destination: Mapped[str]
+    payee_id: Mapped[str | None] = mapped_column(ForeignKey(Payee.payee_id))
+    amount_micros: Mapped[int]
+    currency: Mapped[str] = mapped_column(CHAR(3))
+    attribution_id: Mapped[int | None] = mapped_column(ForeignKey(Attribution.id))
+    share_ppb: Mapped[int | None]
+    contract_version_id: Mapped[int | None] = mapped_column(ForeignKey(ContractVersion.id))
+    split_ppb: Mapped[int | None]
+    distribution_key: Mapped[str]
+    refund_id: Mapped[int | None] = mapped_column(ForeignKey(Refund.id))
+    corrects: Mapped[int | None] = mapped_column(ForeignKey("settlement.royalty_line.id"))

@@ -1,0 +1,70 @@
+"""Issued statements. Append-only; the body's bytes are kept as issued."""
+
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from database.base import Base, Key, RecordedAt
+from settlement.ledger.models import Journal
+from settlement.payees import Payee
+from settlement.periods.models import Period
+
+MOVEMENTS = (
+    "royalties",
+    "late",
+    "adjustments",
+    "refunds",
+    "reserves",
+    "recoupment",
+    "tax",
+    "claims",
+    "fx",
+    "payments",
+)
+"""The summary between opening and closing, in the order a reader adds it up."""
+
+
+class Statement(Base):
+    """What one payee earned in one period and currency: issued once, numbered without gaps."""
+
+    __tablename__ = "statement"
+    __table_args__ = (
+        UniqueConstraint("payee_id", "currency", "period_id"),
+        CheckConstraint(f"opening + {' + '.join(MOVEMENTS)} = closing", name="summary_adds_up"),
+        CheckConstraint(
+            "payable + held + below_minimum + below_unit = greatest(closing, 0)", name="closing_is_explained"
+        ),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
+        {"schema": "settlement"},
+    )
+
+    id: Mapped[Key]
+    statement_id: Mapped[str] = mapped_column(unique=True)
+    """`<period>/<payee>/<currency>`: derives from the thing."""
+    number: Mapped[int] = mapped_column(unique=True)
+    """Gapless, given at issue."""
+    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id))
+    payee_id: Mapped[str] = mapped_column(ForeignKey(Payee.payee_id))
+    currency: Mapped[str] = mapped_column(CHAR(3))
+    journal_id: Mapped[int | None] = mapped_column(ForeignKey(Journal.id), unique=True)
+    """The journal that posts what this statement decides; None where it decides nothing."""
+    opening: Mapped[int]
+    royalties: Mapped[int]
+    late: Mapped[int]
+    adjustments: Mapped[int]
+    refunds: Mapped[int]
+    reserves: Mapped[int]
+    recoupment: Mapped[int]
+    tax: Mapped[int]
+    claims: Mapped[int]
+    fx: Mapped[int]
+    payments: Mapped[int]
+    closing: Mapped[int]
+    payable: Mapped[int]
+    held: Mapped[int]
+    below_minimum: Mapped[int]
+    below_unit: Mapped[int]
+    body: Mapped[str]
+    """Canonical JSON (RFC 8785)."""
+    sha256: Mapped[bytes] = mapped_column(unique=True)
+    """SHA-256 of the body: the statement's identity and ETag."""
+    recorded_at: Mapped[RecordedAt]
