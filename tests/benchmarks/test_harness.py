@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from sqlalchemy.orm import Session
 
 from benchmarks.harness import Bench, Figure, describe_machine, run
 
@@ -95,3 +96,9 @@ def test_the_machine_is_described() -> None:
     assert int(machine["cores"]) >= 1
     assert int(machine["memory_bytes"]) > 2**28
     json.dumps(machine)
+
+
+def test_the_server_is_noted(bench: Bench, db: Session) -> None:
+    bench.note_server(db)
+    assert str(bench.machine["postgres"]).startswith("18.")
+    assert bench.machine["postgres_fsync"] in ("on", "off")
