@@ -2,16 +2,16 @@
 
 from typing import NamedTuple
 
-from settlement.money import floor_to_minor
+from settlement.money import Micros, floor_to_minor
 
 
 class OfWhich(NamedTuple):
     """A balance in four parts, in micros; they add up to the balance, or to 0 for a balance below zero."""
 
-    payable: int
-    held: int
-    below_minimum: int
-    below_one_unit: int
+    payable: Micros
+    held: Micros
+    below_minimum: Micros
+    below_unit: Micros
 
 
 def of_which(balance: int, minimum: int, currency: str, *, held: bool) -> OfWhich:

@@ -6,6 +6,7 @@ edges only: canonical decimal strings in files and answers (``"12.340000"``), gr
 """
 
 import re
+from typing import Annotated
 
 from database.errors import Invalid
 
@@ -73,6 +74,18 @@ def minor_to_decimal(minor: int, currency: str) -> str:
 def to_decimal(micros: int) -> str:
     """Micros as the canonical decimal string with six decimals: 12340000 is ``"12.340000"``."""
     return _point(micros, 6)
+
+
+def share_to_decimal(ppb: int) -> str:
+    """A share, split or rate as a decimal string with nine decimals: 299492386 ppb are ``"0.299492386"``."""
+    return _point(ppb, 9)
+
+
+Micros = Annotated[int, to_decimal]
+"""An amount in a document's class: micros here, a decimal string with six decimals in its JSON."""
+
+Ppb = Annotated[int, share_to_decimal]
+"""A share, split or rate in a document's class: ppb here, a decimal string with nine decimals in its JSON."""
 
 
 def from_decimal(text: str) -> int:

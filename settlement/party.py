@@ -1,0 +1,51 @@
+"""Names and addresses of people and companies, as documents and bank files need them.
+
+Personal data: it lives in one schema of its own, is passed to renderings beside the books, and enters a statement's
+body only as a salted digest, so that it can be erased while every proof stays valid.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import rfc8785
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A structured postal address, as ISO 20022 wants it: ``town`` and ``country`` (ISO 3166, two capitals) always."""
+
+    town: str
+    country: str
+    street: str | None = None
+    building: str | None = None
+    postcode: str | None = None
+
+    def lines(self) -> list[str]:
+        """The address as it is printed, without the name."""
+        parts = (
+            (self.street, self.building),
+            (self.postcode, self.town),
+            (self.country,),
+        )
+        joined = (" ".join(part for part in line if part) for line in parts)
+        return [line for line in joined if line]
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Who stands on a document: a payee, or the platform itself."""
+
+    name: str
+    address: Address | None = None
+    email: str | None = None
+    tax_id: str | None = None
+
+
+def party_digest(salt: bytes, details: Mapping[str, Any]) -> str:
+    """SHA-256 in hex of ``salt`` followed by the canonical JSON (RFC 8785) of a party's details.
+
+    The salt (random, stored beside the details and erased with them) keeps names from being guessed from the digest.
+    """
+    return hashlib.sha256(salt + rfc8785.dumps(dict(details))).hexdigest()
