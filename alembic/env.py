@@ -1,25 +1,31 @@
 """How migrations run: as superuser, one transaction each, one process at a time, never waiting long for a lock."""
 
+from importlib import import_module
+
 from alembic import context
 from sqlalchemy import Connection, text
 
-# Every module with models, so that autogenerate and the drift test see the whole schema.
-import attribution.catalogue
-import attribution.generation
-import attribution.jobs
-import attribution.results
-import database.identity
-import settlement.contracts
-import settlement.ledger.models
-import settlement.payees
-import settlement.payouts.models
-import settlement.periods.models
-import settlement.rates
-import settlement.sales
-import settlement.statements.models  # noqa: F401
 from database.base import Base
 from database.engine import engine
 from database.roles import Role
+
+# Every module with models, so that autogenerate and the drift test see the whole schema.
+for module in (
+    "attribution.catalogue",
+    "attribution.generation",
+    "attribution.jobs",
+    "attribution.results",
+    "database.identity",
+    "settlement.contracts",
+    "settlement.ledger.models",
+    "settlement.payees",
+    "settlement.payouts.models",
+    "settlement.periods.models",
+    "settlement.rates",
+    "settlement.sales",
+    "settlement.statements.models",
+):
+    import_module(module)
 
 SCHEMAS = {"access", "party", "attribution", "ledger", "settlement"}
 

@@ -1,4 +1,4 @@
-"""What was computed: method versions, placebo tables, attributions with their coalition values and shares. Append-only."""
+"""What was computed: method versions, placebo tables, attributions, coalition values, shares. Append-only."""
 
 from typing import Any
 

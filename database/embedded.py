@@ -1,11 +1,11 @@
-"""The embedded PostgreSQL 18: a real server from a wheel, data under `ROYALTY_HOME`, reachable by a local socket only."""
+"""The embedded PostgreSQL 18: a real server from a wheel, data under `ROYALTY_HOME`, on a local socket only."""
 
 import os
 import subprocess
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,10 +128,9 @@ class EmbeddedServer:
             ).fetchone()
             if exists is None:
                 identifier = sql.Identifier(name)
-                try:
+                # Another process may have been first.
+                with suppress(psycopg.errors.DuplicateDatabase):
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
-                except psycopg.errors.DuplicateDatabase:
-                    pass  # another process was first
 
     @staticmethod
     def program(name: str) -> Path:

@@ -1,8 +1,8 @@
 """Users, passwords and access tokens: who is asking, for the command line and the API alike.
 
-Passwords are argon2 hashes that only the role `identity` can read. Access tokens are JWTs (RFC 9068 profile) signed with
-Ed25519; the private key is a file under `ROYALTY_HOME`, never in the database. In production an external OIDC issuer can
-take the built-in issuer's place: the API checks issuer, audience and signature the same way.
+Passwords are argon2 hashes that only the role `identity` can read. Access tokens are JWTs (RFC 9068 profile) signed
+with Ed25519; the private key is a file under `ROYALTY_HOME`, never in the database. In production an external OIDC
+issuer can take the built-in one's place: the API checks issuer, audience and signature the same way.
 """
 
 import json

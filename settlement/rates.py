@@ -1,4 +1,4 @@
-"""Rate cards and platform terms: what a sale earns, who the model developer is, what the minimum payout is. Versions."""
+"""Rate cards and platform terms: what a sale earns, the model developer, the minimum payout. Versions."""
 
 from datetime import datetime
 from typing import Any

@@ -1,5 +1,6 @@
-"""One real PostgreSQL per test process, migrated once; tests roll back, or get a database of their own from a template."""
+"""One real PostgreSQL per test process, migrated once; tests roll back, or get a database of their own."""
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 # Before anything reads the settings: tests never touch the installation of the person who runs them.
 _HOME = Path(tempfile.mkdtemp(prefix="royalty-test-"))
 _HOME.chmod(0o755)
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["ROYALTY_HOME"] = str(_HOME)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for _variable in ("DATABASE_URL", "BROKER_URL", "ROYALTY_MODEL", "DATABASE_NAME"):
@@ -84,7 +86,7 @@ _numbers = iter(range(1, 1_000_000))
 
 @pytest.fixture
 def database(_template: None) -> Iterator[str]:
-    """A migrated database of the test's own: commits stay, roles and other processes connect. Yields a superuser's conninfo."""
+    """A migrated database of the test's own: commits stay, roles connect. Yields a superuser's conninfo."""
     name = f"royalty_test_{next(_numbers)}"
     _execute(f'CREATE DATABASE {name} TEMPLATE "{_TEMPLATE}"')
     _use(name)

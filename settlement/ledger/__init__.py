@@ -1,1 +1,1 @@
-"""A double-entry ledger inside PostgreSQL. Knows accounts, journals and postings, and nothing of what they are about."""
+"""A double-entry ledger inside PostgreSQL: accounts, journals, postings, and nothing of what they are about."""
