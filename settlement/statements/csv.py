@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from settlement.money import share_to_decimal, to_decimal
-from settlement.statements.detail import FIELDS, Line, Tally
+from settlement.statements.detail import FIELDS, Line, Tally, values
 
 COLUMNS = ("record", "row", *FIELDS)
 
@@ -27,30 +27,30 @@ def detail_csv(lines: Iterable[Line]) -> Iterator[bytes]:
     Raises ValueError if the lines do not come by id in byte order, each once.
     """
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
+    writer = csv.writer(text, lineterminator="\r\n")
     tally = Tally()
-    writer.writeheader()
+    writer.writerow(COLUMNS)
     for row, line in enumerate(lines, 1):
         tally.add(line)
-        writer.writerow(
-            {"record": "line", "row": row} | {name: _cell(name, getattr(line, name)) for name in FIELDS}
-        )
+        writer.writerow(("line", row, *map(_cell, FIELDS, values(line))))
         if text.tell() >= _PIECE:
             yield text.getvalue().encode()
             text.seek(0)
             text.truncate()
     detail = tally.detail()
+    sparse = csv.DictWriter(text, COLUMNS, lineterminator="\r\n")
     for total in detail.totals:
-        writer.writerow(
+        amount = to_decimal(total.amount)
+        sparse.writerow(
             {
                 "record": "total",
                 "row": total.lines,
                 "kind": total.kind,
-                "amount": to_decimal(total.amount),
+                "amount": amount,
                 "currency": total.currency,
             }
         )
-    writer.writerow({"record": "sha256", "row": detail.count, "line": detail.sha256})
+    sparse.writerow({"record": "sha256", "row": detail.count, "line": detail.sha256})
     yield text.getvalue().encode()
 
 

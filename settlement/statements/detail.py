@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import date
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from settlement.money import Micros
@@ -54,6 +55,9 @@ class Line:
 
 FIELDS = tuple(field.name for field in fields(Line))
 """The fields of a line in the order of records and CSV columns."""
+
+values = attrgetter(*FIELDS)
+"""A line's values in the order of `FIELDS`."""
 
 
 class Total(NamedTuple):
