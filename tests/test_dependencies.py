@@ -1,0 +1,58 @@
+"""Dependencies are bounded, pinned, justified, and name no host."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def requirements() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["test"]]
+
+
+@pytest.fixture(scope="module")
+def names(requirements: list[str]) -> set[str]:
+    return {_normal(re.split(r"[\[<>=]", requirement)[0]) for requirement in requirements}
+
+
+@pytest.fixture(scope="module")
+def constraints() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = (
+        re.fullmatch(r"([\w.-]+?)([<>=]=?.*)", line) for line in lines if line and not line.startswith("#")
+    )
+    return {_normal(pair[1]): pair[2] for pair in pairs if pair}
+
+
+def test_every_dependency_has_a_lower_bound(requirements: list[str]) -> None:
+    assert not [requirement for requirement in requirements if ">=" not in requirement]
+
+
+def test_every_dependency_is_justified(names: set[str]) -> None:
+    rows = re.findall(
+        r"^\| ([\w-]+)(?: \(\w+\))? \| \S", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE
+    )
+    assert {_normal(row) for row in rows} - {"package"} == names
+
+
+def test_every_dependency_is_pinned_and_torch_is_a_range(
+    names: set[str], constraints: dict[str, str]
+) -> None:
+    assert names <= constraints.keys()
+    assert constraints.pop("torch") == ">=2.13,<2.14"  # 2.13.0 (CUDA) and 2.13.0+cpu both satisfy it
+    assert not [name for name, pin in constraints.items() if not re.fullmatch(r"==[\w.]+", pin)]
+
+
+def test_constraints_name_no_host_and_no_path() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert not [line for line in lines if re.search(r"[/@]|^-", line)]
