@@ -1,12 +1,24 @@
 """Dependencies are bounded, pinned, justified, and name no host."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+OURS = ("database", "attribution", "settlement", "api", "cli", "benchmarks", "tests")
+PARTS = {
+    # Imported by name, and released together with a dependency that declares them.
+    "grimp": "import-linter",
+    "kombu": "celery",
+    "starlette": "fastapi",
+}
 
 
 def _normal(name: str) -> str:
@@ -56,3 +68,23 @@ def test_every_dependency_is_pinned_and_torch_is_a_range(
 def test_constraints_name_no_host_and_no_path() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert not [line for line in lines if re.search(r"[/@]|^-", line)]
+
+
+def test_every_import_is_of_a_declared_dependency(names: set[str]) -> None:
+    distributions = packages_distributions()
+    undeclared = set()
+    for path in (path for package in OURS for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Import():
+                    modules = [alias.name for alias in node.names]
+                case ast.ImportFrom(module=str(module), level=0):
+                    modules = [module]
+                case _:
+                    continue
+            for module in {module.split(".")[0] for module in modules} - {*OURS, *sys.stdlib_module_names}:
+                providers = [PARTS[module]] if module in PARTS else distributions.get(module, [module])
+                owners = {_normal(name) for name in providers}
+                if not owners & names:
+                    undeclared.add(f"{path.relative_to(ROOT)} imports {module} of {', '.join(owners)}")
+    assert not undeclared
