@@ -1,0 +1,1 @@
+"""The terminal surface: the `royalty` command. No business rules."""
