@@ -1,9 +1,12 @@
 """The statement of `pay-1` for 2026-11 in the worked example."""
 
+from dataclasses import replace
 from datetime import date
 
 from settlement.balance import of_which
 from settlement.statements.body import (
+    MOVEMENTS,
+    Adjustment,
     Body,
     Column,
     Computation,
@@ -14,6 +17,7 @@ from settlement.statements.body import (
     Entries,
     Entry,
     Header,
+    Hold,
     Method,
     PartyReference,
     Pool,
@@ -22,7 +26,7 @@ from settlement.statements.body import (
     TopImage,
     YearToDate,
 )
-from settlement.statements.detail import Line, summarise
+from settlement.statements.detail import Detail, Line, Total, summarise
 
 METHOD = "exact-1"
 
@@ -95,7 +99,7 @@ BODY = Body(
     lines=summarise(LINES),
     year_to_date=YearToDate("2026", earned=273_998, refunds=-65_433, tax=0, payments=-180_000),
     dispute=Dispute(
-        text="Write to us, name the statement and the line, and say what is wrong.",
+        text="Name the statement and the line, and say what is wrong.",
         contact="royalties@example.com",
         until=date(2027, 11, 30),
     ),
@@ -104,3 +108,99 @@ BODY = Body(
         payments=(Entry(date(2026, 11, 5), "attempt:payout-1:reserved", "EUR", -180_000),),
     ),
 )
+
+
+def long_body(rows: int = 400, currency: str = "JPY") -> Body:
+    """A statement with ``rows`` rows of earnings, a foreign currency, every section and years of history."""
+    earnings = tuple(
+        Earning(
+            "2026-11",
+            f"model-{n % 40:02}",
+            f"{'ABCDEFGHIJ'[n // 40]}X",
+            currency,
+            "royalty",
+            3,
+            4,
+            10**9 + n,
+            10**8 + n,
+        )
+        for n in range(rows)
+    )
+    royalties = sum(row.amount for row in earnings)
+    late, fx = 7_000_000, 812_345_678
+    day = date(2026, 11, 30)
+    column = Column(
+        currency,
+        opening=1_000_000_000_000,
+        royalties=royalties,
+        late=late,
+        adjustments=-1_500_000,
+        refunds=-20_000_001,
+        reserves=-30_000_000,
+        recoupment=-40_000_000,
+        tax=-50_000_000,
+        claims=-60_000_000,
+        fx=fx,
+        payments=-999_000_000_000,
+    )
+    closing = column.opening + sum(getattr(column, name) for name in MOVEMENTS)
+    dollars = Column("USD", royalties=5_000_000, fx=-5_000_000)
+    hold = Hold(date(2026, 11, 3), "hold-1", "bank details came back as closed", expected=date(2026, 12, 24))
+    ended = Hold(date(2026, 10, 3), "hold-0", "tax form missing", closed=date(2026, 10, 9))
+    adjustment = Adjustment(
+        "adj-1/sale-2/art-1/pay-1",
+        "sale-2/art-1/pay-1",
+        "2026-09",
+        currency,
+        9_500_000,
+        8_000_000,
+        -1_500_000,
+        "The rate card of September was applied to a sale of October.",
+    )
+    pool = Pool("standard-1", currency, "period_pool", 4 * rows, 10**9 * rows, 5 * royalties, royalties)
+    return replace(
+        BODY,
+        header=replace(BODY.header, currency=currency, rate_cards=("promo-7", "standard-1")),
+        summary=Summary(
+            (replace(column, closing=closing), dollars), of_which(closing, 100_000, currency, held=True)
+        ),
+        computation=replace(
+            BODY.computation,
+            pools=(pool, replace(pool, rate_card="promo-7", currency="USD", sales=1, own=5_000_000)),
+            sales=Counts(123_456, 789, 12),
+            images_without_file=1_234,
+        ),
+        earnings=(
+            *earnings,
+            Earning("2026-10", "model-00", "AX", currency, "late", 1, 1, 70_000_000, late),
+            Earning("2026-11", "model-00", "AX", "USD", "royalty", 1, 1, 50_000_000, 5_000_000),
+        ),
+        history=(
+            *(Earned(f"{2024 + n // 12}-{n % 12 + 1:02}", 10**9 * (n * n % 17) + n) for n in range(34)),
+            Earned("2026-11", royalties + late),
+        ),
+        top_images=tuple(
+            TopImage(f"img-{n:06}", "art-1", 10**9 // (n + 1), currency, 10**8 - n) for n in range(10)
+        ),
+        lines=Detail(
+            10_000,
+            (
+                Total("royalty", currency, 9_996, royalties),
+                Total("late", currency, 1, late),
+                Total("adjustment", currency, 1, -1_500_000),
+                Total("refund", currency, 1, -20_000_001),
+                Total("royalty", "USD", 1, 5_000_000),
+            ),
+            "c" * 64,
+        ),
+        adjustments=(adjustment,),
+        entries=Entries(
+            **{
+                name: (Entry(day, f"{name}:1", currency, getattr(column, name)),)
+                for name in MOVEMENTS[3:]
+                if name != "fx"
+            },
+            fx=(Entry(day, "fx:USD", "USD", -5_000_000), Entry(day, f"fx:{currency}", currency, fx)),
+        ),
+        holds=(hold, ended),
+    )

@@ -1,0 +1,83 @@
+"""A statement as an A4 PDF: its body set by typst, with the body's bytes attached.
+
+The same input gives the same bytes: no clock, and only the fonts that come with typst and those named. The files are
+tagged (PDF/UA-1) and made for keeping (PDF/A-3a, ISO 19005-3).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typst
+
+from settlement.money import minor_exponent
+from settlement.party import Party
+from settlement.statements.body import identity, parse
+
+if TYPE_CHECKING:  # typst names its types in its stubs only
+    from typst import PDFStandard
+
+_TEMPLATE = Path(__file__).with_name("template.typ")
+_ARCHIVAL: list[PDFStandard] = ["ua-1", "a-3a"]
+_ERASED = Party("(erased)")
+
+
+class Renderer:
+    """Renders statements, one after the other; give each thread its own.
+
+    Args:
+        fonts: directories of further fonts, for names in scripts that typst's own fonts lack (Chinese, Japanese,
+            Korean, Thai, emoji). Without them such letters show as boxes, in a file that is still whole but tagged
+            only, because PDF/A and PDF/UA forbid that.
+    """
+
+    def __init__(self, fonts: Sequence[Path] = ()) -> None:
+        found = typst.Fonts(include_system_fonts=False, font_paths=[str(path) for path in fonts])
+        self._compiler = typst.Compiler(
+            _TEMPLATE, _TEMPLATE.parent, font_paths=found, ignore_system_fonts=True
+        )
+
+    def pdf(self, body: bytes, *, number: int, issued: date, payee: Party | None, platform: Party) -> bytes:
+        """The statement whose canonical body is ``body``.
+
+        Args:
+            body: the bytes as issued; they are attached as `statement.json` and their SHA-256 is on every page.
+            number: the statement's gapless number.
+            issued: the day of issue.
+            payee: None if her personal data has been erased.
+            platform: who issues the statement.
+        """
+        frame = {
+            "number": number,
+            "issued": issued.isoformat(),
+            "sha256": identity(body),
+            "minor_exponent": minor_exponent(parse(body)["header"]["currency"]),
+            "payee": _printed(payee or _ERASED),
+            "platform": _printed(platform),
+        }
+        inputs = {"body": body.decode(), "frame": json.dumps(frame)}
+        try:
+            return self._compile(inputs, _ARCHIVAL)
+        except typst.TypstError as error:
+            if "could not be displayed" not in error.message:
+                raise
+            return self._compile(inputs, [])
+
+    def _compile(self, inputs: dict[str, str], standards: list[PDFStandard]) -> bytes:
+        file = self._compiler.compile(format="pdf", sys_inputs=inputs, pdf_standards=standards)
+        if not isinstance(file, bytes):
+            raise TypeError(f"typst returned {type(file)} for a PDF")
+        return file
+
+
+def _printed(party: Party) -> dict[str, object]:
+    contact = (party.email, f"Tax id {party.tax_id}" if party.tax_id else None)
+    return {
+        "name": party.name,
+        "address": party.address.lines() if party.address else [],
+        "contact": [line for line in contact if line],
+    }

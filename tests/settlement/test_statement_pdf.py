@@ -1,0 +1,152 @@
+"""The PDF: the same bytes again, the body inside, everything on it, and any name at all."""
+
+import io
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from pypdf import PdfReader
+
+from settlement.balance import of_which
+from settlement.party import Address, Party
+from settlement.statements.body import (
+    Body,
+    Column,
+    Computation,
+    Earned,
+    Entries,
+    Summary,
+    canonical,
+    identity,
+)
+from settlement.statements.detail import summarise
+from settlement.statements.pdf import Renderer
+from tests.settlement.statement_example import BODY, long_body
+
+PAYEE = Party(
+    "Ada Łukaszewicz", Address("Köln", "DE", "Große Brinkgasse", "21a", "50672"), "ada@example.com", "DE123"
+)
+PLATFORM = Party("Example Images", Address("Berlin", "DE"))
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    return Renderer()
+
+
+def pdf(renderer: Renderer, body: Body, payee: Party | None = PAYEE) -> bytes:
+    return renderer.pdf(
+        canonical(body), number=1042, issued=date(2026, 12, 2), payee=payee, platform=PLATFORM
+    )
+
+
+def texts(file: bytes) -> list[str]:
+    # Lines may break anywhere, and long ids carry invisible places to break at.
+    pages = PdfReader(io.BytesIO(file)).pages
+    return [" ".join(page.extract_text().replace("\u200b", "").split()) for page in pages]
+
+
+def test_the_same_statement_is_the_same_file(renderer: Renderer) -> None:
+    assert pdf(renderer, BODY) == pdf(renderer, BODY) == pdf(Renderer(), BODY)
+
+
+def test_the_body_is_inside_and_its_hash_on_every_page(renderer: Renderer) -> None:
+    file = pdf(renderer, BODY)
+    assert PdfReader(io.BytesIO(file)).attachments["statement.json"] == [canonical(BODY)]
+    pages = texts(file)
+    assert all(identity(canonical(BODY)) in page for page in pages)
+    assert all(f"Page {number} of {len(pages)}" in page for number, page in enumerate(pages, 1))
+
+
+def test_the_file_is_tagged_and_archival(renderer: Renderer) -> None:
+    metadata = PdfReader(io.BytesIO(pdf(renderer, BODY))).xmp_metadata
+    assert metadata is not None
+    xmp = metadata.stream.get_data()
+    assert b"<pdfuaid:part>1" in xmp
+    assert b"<pdfaid:part>3" in xmp
+
+
+def test_what_a_reader_looks_for_is_there(renderer: Renderer) -> None:
+    text = " ".join(texts(pdf(renderer, BODY)))
+    for expected in (
+        "Example Images",
+        "Ada Łukaszewicz",
+        "Große Brinkgasse 21a",
+        "No. 1042",
+        "2026-11/pay-1/EUR",
+        "1 November 2026 – 30 November 2026",
+        "2 December 2026",
+        "Opening balance, carried from the last statement 0.184931",
+        "Royalties of this period 0.089067",
+        "Refunds −0.065433",
+        "Payments since the last statement −0.180000",
+        "Closing balance on 30 November 2026 0.028565",
+        "Below the minimum payout, carried forward 0.028565",
+        "img-1 art-1 29.9492 % 0.062894",
+        "refund:refund-1:royalties",
+        "Shares measure the effect of naming an artist",
+        "royalties@example.com",
+    ):
+        assert expected in text
+    for absent in ("Reserves", "Holds", "Adjustments", "Ownership claims"):
+        assert absent not in text
+
+
+def test_a_long_statement_has_every_row_and_repeats_headers(renderer: Renderer) -> None:
+    body = long_body(150)
+    pages = texts(pdf(renderer, body))
+    text = " ".join(pages)
+    assert len(pages) > 4
+    for row in body.earnings:
+        assert f"{row.usage_period} {row.model} {row.territory}" in text
+    for page in pages[1:3]:
+        assert "Used in Image model Territory" in page
+    for section in ("Holds", "Adjustments", "Ownership claims", "Reserves", "Currency conversion"):
+        assert section in text
+    assert "1,234 of the attributed images" in text
+
+
+@pytest.mark.parametrize("currency", ["JPY", "KWD", "CLF"])
+def test_grey_digits_follow_the_currency(renderer: Renderer, currency: str) -> None:
+    text = " ".join(texts(pdf(renderer, long_body(3, currency))))
+    assert "1,000,000.000000" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "山田太郎 🎨",
+        "محمد بن سلمان",
+        "שלום",
+        "Ελένη Жанна",
+        '#set page(fill: red) *b* $x$ "</b>\\ @ref <a> // /* \n\t-',
+        "x" * 400,
+        "e\u0301\u200b\u202e",
+    ],
+)
+def test_any_name_can_be_printed(renderer: Renderer, name: str) -> None:
+    file = pdf(renderer, BODY, Party(name))
+    assert file == pdf(renderer, BODY, Party(name))
+    assert len(texts(file)) == 2
+    assert PdfReader(io.BytesIO(file)).attachments["statement.json"] == [canonical(BODY)]
+
+
+def test_an_erased_payee_still_has_a_statement(renderer: Renderer) -> None:
+    assert "(erased)" in texts(pdf(renderer, BODY, None))[0]
+
+
+def test_a_statement_without_anything(renderer: Renderer) -> None:
+    empty = replace(
+        BODY,
+        summary=Summary((Column("EUR"),), of_which(0, 0, "EUR", held=False)),
+        computation=Computation(),
+        earnings=(),
+        history=(Earned("2026-11", 0),),
+        top_images=(),
+        lines=summarise([]),
+        entries=Entries(),
+    )
+    text = " ".join(texts(pdf(renderer, empty)))
+    assert "Closing balance on 30 November 2026 0.000000" in text
+    assert "Earnings over time" not in text
+    assert "Images that earned most" not in text
