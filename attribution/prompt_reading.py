@@ -1,0 +1,567 @@
+"""Which artists a prompt names, which words say so, and why other words that look like a name do not.
+
+A mention is a name whose style is asked for. A person in the picture, a name taken back ("not in the style of"), a
+place or thing called after somebody, another person with the same surname and a common word are looked at and passed
+over, each with its reason. The first mention of an artist counts, whatever the repetition.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from attribution.name_index import Candidate, NameIndex, Pattern, Rule, edit_distance
+from attribution.prompt_words import Word, plain_prompt, split_words, weight_at
+from attribution.vocabulary import (
+    ACTIONS,
+    ART_NOUNS,
+    ARTICLES,
+    BELONGINGS,
+    BETWEEN_CUE_AND_NAME,
+    BETWEEN_DEPICTION_AND_NAME,
+    CONNECTORS,
+    CUE_PARTICIPLES,
+    DEPICTED_LEFT,
+    DEPICTIONS,
+    GIVEN_NAMES,
+    HYPHEN_ONLY,
+    INSTITUTIONS,
+    LIGHTING_TERMS,
+    NEGATION_REACH,
+    NEGATION_UNDONE,
+    NEGATIONS,
+    NOT_ACTIONS,
+    OF,
+    PARTICLES,
+    PLACE_PREPOSITIONS,
+    STRONG_BY,
+    STYLE_LEFT,
+    STYLE_RIGHT,
+    STYLE_WITH,
+    THINGS_LEFT,
+    WHERE,
+    english,
+    proper_names,
+)
+
+_WORDS_READ = 2_000
+"""Words of a prompt that are read, many times the text window: a hostile prompt cannot keep a worker busy."""
+
+_LEFT_WORDS = 10
+"""Words before a name that are looked at."""
+
+
+class Verdict(StrEnum):
+    """What words that match a name turn out to be."""
+
+    MENTION = "mention"
+    NEGATED = "taken back"
+    DEPICTED = "person in the picture"
+    THING = "place or thing"
+    OTHER_PERSON = "another person"
+    COMMON_WORD = "common word"
+    AMBIGUOUS = "ambiguous"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Words of the prompt that match an artist's name, and what was made of them. Positions are in `Reading.text`."""
+
+    artist_id: str
+    """For an ambiguous name every artist it may mean, joined by " | "."""
+    start: int
+    end: int
+    """The name as written, without possessive or suffix."""
+    own_end: int
+    """Its end with possessive or joined suffix ("'s", "-style")."""
+    cut_start: int
+    cut_end: int
+    """What means nothing once the name is gone: its cue ("in the style of ", " style") with it."""
+    linked: bool
+    """Whether it continues the list of the mention before it ("by A, B and C")."""
+    words: str
+    alias: str
+    rule: Rule
+    distance: int
+    """Edit distance of a misspelling, else 0."""
+    verdict: Verdict
+    why: str
+    in_window: bool
+    """Whether the model sees the whole name; one that does not fit the text window earns nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reader found in one prompt."""
+
+    text: str
+    """The prompt without the syntax of weights, not cut."""
+    window_end: int
+    """How much of `text` the model sees, in characters."""
+    findings: tuple[Finding, ...]
+    """In the order of the text, mentions and others."""
+
+    @property
+    def mentions(self) -> tuple[Finding, ...]:
+        """Every mention, repetitions and those past the window included."""
+        return tuple(finding for finding in self.findings if finding.verdict is Verdict.MENTION)
+
+    @property
+    def passed_over(self) -> tuple[Finding, ...]:
+        """What looks like a name and is no mention, with the reason."""
+        return tuple(finding for finding in self.findings if finding.verdict is not Verdict.MENTION)
+
+    @property
+    def artists(self) -> tuple[str, ...]:
+        """Ids of the artists mentioned within the window, in the order of naming, each once."""
+        return tuple(dict.fromkeys(mention.artist_id for mention in self.mentions if mention.in_window))
+
+    @property
+    def beyond_window(self) -> tuple[str, ...]:
+        """Ids of artists who are named only where the model does not see it: they earn nothing."""
+        seen = set(self.artists)
+        return tuple(dict.fromkeys(m.artist_id for m in self.mentions if m.artist_id not in seen))
+
+
+def read_prompt(
+    prompt: str, names: NameIndex, *, window_end: int | None = None, explicit: Collection[str] = ()
+) -> Reading:
+    """Read a prompt as logged.
+
+    Args:
+        prompt: Any text; time is linear in its length, and words past the 2,000th are not read.
+        names: The catalogue.
+        window_end: Characters of `prompt` that fit the model's text window; None for all of them.
+        explicit: Ids of artists the platform says are named: where their names stand they count, even where the
+            words alone would not be enough. A name that is not in the prompt cannot be taken out and earns nothing.
+    """
+    plain = plain_prompt(prompt)
+    end = plain.cut(len(prompt) if window_end is None else window_end)
+    words = split_words(plain.text)[:_WORDS_READ]
+    reader = _Reader(plain.text, words, names, frozenset(explicit), _first_negative_word(words))
+    findings = []
+    for candidate in names.candidates(words):
+        last = words[candidate.last].end
+        weight = weight_at(prompt, plain.origin[last - 1] + 1)
+        finding = reader.judge(candidate, taken_back=weight is not None and weight <= 0)
+        findings.append(replace(finding, in_window=finding.end <= end))
+    return Reading(plain.text, end, tuple(findings))
+
+
+def _first_negative_word(words: Sequence[Word]) -> int:
+    """Index of the first word of a negative prompt pasted behind the prompt."""
+    for at, word in enumerate(words[:-1]):
+        if word.text == "negative" and words[at + 1].text == "prompt":
+            return at
+    return len(words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cue:
+    """A phrase beside a name that decides what it is."""
+
+    kind: Verdict
+    phrase: str
+    first: int
+    """Index of its first word."""
+
+
+class _Reader:
+    """Judges the candidates of one prompt from left to right, remembering the list they stand in."""
+
+    def __init__(
+        self, text: str, words: Sequence[Word], names: NameIndex, explicit: frozenset[str], negative_from: int
+    ) -> None:
+        self._text = text
+        self._words = words
+        self._names = names
+        self._explicit = explicit
+        self._negative_from = negative_from
+        self._before: tuple[Finding, Candidate] | None = None
+        capitals = sum(word.capital for word in words[1:])
+        self._capitals_tell = capitals <= 0.7 * max(1, len(words) - 1)
+        """Capitals say nothing in a prompt that capitalises nearly every word."""
+
+    def judge(self, candidate: Candidate, *, taken_back: bool) -> Finding:
+        patterns = candidate.patterns
+        sent = [pattern for pattern in patterns if pattern.artist_id in self._explicit]
+        if len(sent) == 1:
+            patterns = tuple(sent)
+        pattern = patterns[0]
+        link = self._link(candidate)
+        left = self._left_cue(candidate, pattern)
+        right = self._right_cue(candidate)
+        if taken_back:
+            verdict, why = Verdict.NEGATED, "its weight is not positive"
+        else:
+            verdict, why = self._verdict(candidate, pattern, len(patterns) > 1, link, left, right)
+        if verdict not in (Verdict.MENTION, Verdict.NEGATED) and pattern.artist_id in self._explicit:
+            verdict, why = Verdict.MENTION, f"sent by the platform ({why})"
+        finding = self._finding(candidate, patterns, link, left, right, verdict, why)
+        self._before = finding, candidate
+        return finding
+
+    def _verdict(
+        self,
+        candidate: Candidate,
+        pattern: Pattern,
+        ambiguous: bool,
+        link: str,
+        left: _Cue | None,
+        right: str,
+    ) -> tuple[Verdict, str]:
+        if negation := self._negation(candidate):
+            return Verdict.NEGATED, f"taken back by {negation!r}"
+        before = self._before[0] if self._before else None
+        if before and link == "and" and before.verdict is Verdict.NEGATED and not left:
+            return Verdict.NEGATED, "in the list of a name taken back"
+        if other := self._other_person(candidate, pattern):
+            return Verdict.OTHER_PERSON, other
+        if thing := self._thing(candidate):
+            return Verdict.THING, thing
+        listed = before if link and before and not left else None
+        style = left is not None and left.kind is Verdict.MENTION
+        in_style_list = listed is not None and listed.verdict is Verdict.MENTION
+        if self._is_common(candidate) and (
+            doubt := self._doubt(candidate, pattern, left, right, in_style_list)
+        ):
+            return Verdict.COMMON_WORD, doubt
+        if ambiguous:
+            return Verdict.AMBIGUOUS, "the name of several artists"
+        if right and right not in ART_NOUNS:
+            return Verdict.MENTION, f"followed by {right!r}"
+        if left is not None and style:
+            return Verdict.MENTION, f"preceded by {left.phrase!r}"
+        if (
+            listed is not None
+            and (in_style_list or link == "and")
+            and listed.verdict
+            in (
+                Verdict.MENTION,
+                Verdict.DEPICTED,
+            )
+        ):
+            return listed.verdict, f"in a list with {listed.words!r}"
+        if self._possessive_of_work(candidate):
+            return Verdict.MENTION, "a work of the artist's"
+        if left is not None and not (right and self._article_before(candidate)):
+            return left.kind, f"preceded by {left.phrase!r}"
+        if action := self._action_after(candidate):
+            return Verdict.DEPICTED, f"followed by {action!r}"
+        return Verdict.MENTION, f"followed by {right!r}" if right else "named"
+
+    # What stands around the name.
+
+    def _word(self, at: int) -> str:
+        return self._words[at].text if 0 <= at < len(self._words) else ""
+
+    def _breaks(self, at: int, gaps: str = ",:&") -> bool:
+        """Whether a break lies before the word, or the text ends there."""
+        return not 0 < at < len(self._words) or (self._words[at].gap != "" and self._words[at].gap in gaps)
+
+    def _segment_start(self, first: int) -> int:
+        """Index of the first word of the phrase that a word stands in; a colon after a cue does not end it."""
+        at = first
+        while at > 0 and first - at < _LEFT_WORDS:
+            gap = self._words[at].gap
+            if gap in (",", "&") or (gap == ":" and (self._word(at - 1),) not in STYLE_LEFT):
+                break
+            at -= 1
+        return at
+
+    def _link(self, candidate: Candidate) -> str:
+        """How the name continues the list of the one before: "and", ",", or "" if it does not."""
+        if self._before is None:
+            return ""
+        start = self._before[1].last + 1
+        between = range(start, candidate.first)
+        if len(between) > 4:
+            return ""
+        if (
+            start < len(self._words)
+            and self._words[start].gap in ("", " ")
+            and self._word(start) in STYLE_RIGHT
+        ):
+            between = range(start + 1, candidate.first)
+        words = [self._word(at) for at in between]
+        if not all(word in CONNECTORS or word in BETWEEN_CUE_AND_NAME for word in words):
+            return ""
+        gaps = [self._words[at].gap for at in (*between, candidate.first)]
+        if any(word in CONNECTORS for word in words) or "&" in gaps:
+            return "and"
+        return "," if "," in gaps and not words else ""
+
+    def _negation(self, candidate: Candidate) -> str:
+        if candidate.first >= self._negative_from:
+            return "negative prompt"
+        start = self._segment_start(candidate.first)
+        for at in range(candidate.first - 1, start - 1, -1):
+            word = self._word(at)
+            if word in NEGATIONS:
+                return "" if self._word(at + 1) in NEGATION_UNDONE else word
+            if word not in NEGATION_REACH:
+                return ""
+        return ""
+
+    def _left_cue(self, candidate: Candidate, pattern: Pattern) -> _Cue | None:
+        start = self._segment_start(candidate.first)
+        for kind, phrases, between in (
+            (Verdict.MENTION, STYLE_LEFT, BETWEEN_CUE_AND_NAME),
+            (Verdict.DEPICTED, DEPICTED_LEFT, BETWEEN_DEPICTION_AND_NAME),
+        ):
+            end = candidate.first
+            while end > start:
+                cue = self._phrase_before(start, end, phrases, kind)
+                if cue is not None:
+                    return cue
+                if self._word(end - 1) not in between:
+                    break
+                end -= 1
+        return self._of_before(start, candidate.first)
+
+    def _phrase_before(
+        self, start: int, end: int, phrases: frozenset[tuple[str, ...]], kind: Verdict
+    ) -> _Cue | None:
+        for length in range(min(4, end - start), 0, -1):
+            phrase = tuple(self._word(at) for at in range(end - length, end))
+            if phrase not in phrases:
+                continue
+            first = end - length
+            earlier = self._word(first - 1) if first > start else ""
+            text = " ".join(phrase)
+            if kind is Verdict.MENTION:
+                if phrase == ("by",) and earlier in ("standing", "sitting", "walking", "near", "waiting"):
+                    return _Cue(Verdict.DEPICTED, f"{earlier} by", first)
+                if phrase == ("like",) and earlier in ("looks", "look", "looking", "dressed"):
+                    by_work = self._word(end) in ARTICLES
+                    return _Cue(kind if by_work else Verdict.DEPICTED, f"{earlier} like", first - 1)
+                if phrase in (("von",), ("art", "of"), ("work", "of")) and earlier in DEPICTIONS:
+                    continue
+            elif phrase == ("with",) and earlier in STYLE_WITH:
+                return _Cue(Verdict.MENTION, f"{earlier} with", first)
+            elif phrase == ("as",) and earlier in ("same", "such", "known", "style"):
+                continue
+            return _Cue(kind, text, first)
+        return None
+
+    def _of_before(self, start: int, end: int) -> _Cue | None:
+        """Portrait of, eyes of: a name behind "of" is the person, unless the noun is one of style."""
+        while (
+            end > start
+            and self._word(end - 1) in BETWEEN_DEPICTION_AND_NAME
+            and self._word(end - 1) not in OF
+        ):
+            end -= 1
+        if end - 1 > start and self._word(end - 1) in OF:
+            noun = self._word(end - 2)
+            if self._word(end - 1) == "of" or noun in DEPICTIONS:
+                return _Cue(Verdict.DEPICTED, f"{noun} {self._word(end - 1)}", end - 2)
+        if end > start and self._word(end - 1) == "portret":
+            return _Cue(Verdict.DEPICTED, "portret", end - 1)
+        return None
+
+    def _right_cue(self, candidate: Candidate) -> str:
+        """The suffix or the word behind the name that makes it one of style or of art, or ""."""
+        if candidate.suffix not in ("", "s"):
+            return candidate.suffix
+        at = candidate.last + 1
+        if self._breaks(at):
+            return ""
+        word, joined = self._word(at), self._words[at].gap == ""
+        if word in STYLE_RIGHT and (joined or word not in HYPHEN_ONLY):
+            return word
+        if word == "x" or word not in ART_NOUNS:
+            return ""
+        following = self._word(at + 1) if not self._breaks(at + 1) else ""
+        return following if following in ("style", "styled", "technique", "aesthetic") else word
+
+    def _article_before(self, candidate: Candidate) -> bool:
+        return self._word(candidate.first - 1) in ARTICLES
+
+    def _possessive_of_work(self, candidate: Candidate) -> bool:
+        return self._words[candidate.last].possessive and not self._breaks(candidate.last + 1, ",:")
+
+    def _thing(self, candidate: Candidate) -> str:
+        at = candidate.last + 1
+        if candidate.first > 0 and not self._breaks(candidate.first) and not candidate.suffix:
+            left = self._word(candidate.first - 1)
+            of = left in OF and candidate.first > 1
+            noun = self._word(candidate.first - 2) if of else left
+            if noun in THINGS_LEFT:
+                return f"preceded by {noun!r}"
+        if self._breaks(at) or candidate.suffix:
+            return ""
+        word = self._word(at)
+        if word in ("lighting", "light") and not self._words[candidate.last].possessive:
+            name = "".join(self._word(i) for i in range(candidate.first, at))
+            return f"{name} lighting is a term of photography" if name in LIGHTING_TERMS else ""
+        last = self._words[candidate.last]
+        named_so = self._capitals_tell and self._words[at].capital and last.capital
+        if word not in INSTITUTIONS and not (word in BELONGINGS and (last.possessive or named_so)):
+            return ""
+        following = self._word(at + 1) if not self._breaks(at + 1) else ""
+        return "" if following in STYLE_RIGHT - HYPHEN_ONLY else f"followed by {word!r}"
+
+    def _other_person(self, candidate: Candidate, pattern: Pattern) -> str:
+        """Whether a surname or a lone given name stands beside the other half of somebody else's name."""
+        own = self._names.own_words(pattern.artist_id)
+        words = self._words
+        first, last = candidate.first, candidate.last
+        given_alone = len(pattern.words) == 1 and pattern.words[0] in GIVEN_NAMES
+        if len(pattern.words) > 1 and pattern.rule is not Rule.SURNAME and not _is_surname(pattern, own):
+            return ""
+        taken = self._before[1].last if self._before else -1
+        if first - 1 > taken and words[first].gap in ("", " ") and first > 0:
+            word = words[first - 1]
+            initial = len(word.text) == 1 and word.capital and word.text not in ("a", "i", "x")
+            if initial and not any(name.startswith(word.text) for name in own):
+                return f"initial {word.text.upper()!r} is not the artist's"
+            if self._is_given_name(first - 1, own):
+                return f"{self._text[word.start : words[last].end]!r} is somebody else"
+        at = last + 1
+        if given_alone and not words[last].possessive and at < len(words) and words[at].gap == " ":
+            text = words[at].text
+            known = text in english() or text in own or text in STYLE_RIGHT or text in CONNECTORS
+            if not known and (words[at].capital or text in proper_names() or not words[last].capital):
+                return f"{self._text[words[first].start : words[at].end]!r} is somebody else"
+        return ""
+
+    def _is_given_name(self, at: int, own: frozenset[str]) -> bool:
+        word = self._words[at]
+        text = word.text
+        if word.possessive or text in CONNECTORS or any(_same_given_name(text, name) for name in own):
+            return False
+        capitals = self._capitals_tell and word.capital and self._words[at + 1].capital
+        if text in GIVEN_NAMES:
+            return text not in english() or capitals
+        unknown = text.isalpha() and len(text) > 2 and text not in english() and text not in proper_names()
+        return unknown and capitals and at > 0 and (text,) not in STYLE_LEFT
+
+    def _is_common(self, candidate: Candidate) -> bool:
+        """Whether every word of the name is also a word of the language, or it is a given name alone."""
+        parts = [self._word(at) for at in range(candidate.first, candidate.last + 1)]
+        if candidate.suffix:
+            parts[-1] = parts[-1].removesuffix(candidate.suffix)
+        lone_given = len(parts) == 1 and parts[0] in GIVEN_NAMES
+        return lone_given or all(part in english() or part in PARTICLES for part in parts)
+
+    def _doubt(
+        self, candidate: Candidate, pattern: Pattern, left: _Cue | None, right: str, in_style_list: bool
+    ) -> str:
+        """Why words that are also common words are no name here, or ""."""
+        first, last = candidate.first, candidate.last
+        words = self._words[first : last + 1]
+        capital = self._capitals_tell and all(word.capital for word in words) and first > 0
+        behind = "" if self._breaks(last + 1) else self._word(last + 1)
+        ends = behind == "" or behind in CONNECTORS
+        alone = self._breaks(first) and ends
+        if in_style_list or (capital and right in ("esque", "inspired", "style", "styled", "ish")):
+            return ""
+        style = left is not None and left.kind is Verdict.MENTION
+        if capital and (style or len(words) > 1 or alone):
+            return ""
+        if alone and len(words) > 1 and words[0].text in GIVEN_NAMES:
+            return ""
+        if left and style and left.first + len(left.phrase.split()) == first and ends:
+            earlier = self._word(left.first - 1) if left.first > 0 else ""
+            if left.phrase != "by" and left.phrase.split()[-1] in ("of", "by", "artist", "painter"):
+                return ""
+            # "by" behind another participle is a place or a means: "surrounded by wood", "made by hand".
+            means = earlier.endswith(("ed", "en", "ing", "lit")) or words[-1].text in WHERE
+            if left.phrase == "by" and (earlier in STRONG_BY or not means):
+                return ""
+        if right == "esque" or (right in ("style", "inspired") and len(words) > 1):
+            return ""
+        return "words of the language, and nothing says that an artist is meant"
+
+    def _action_after(self, candidate: Candidate) -> str:
+        at = candidate.last + 1
+        if self._breaks(at, ",:"):
+            return ""
+        word = self._word(at)
+        if word == "and":  # "Frida Kahlo and Diego Rivera dancing"
+            while at + 1 < len(self._words) and at < candidate.last + 5 and not self._breaks(at + 1):
+                at += 1
+                word = self._word(at)
+                if not self._words[at].capital and word in english():
+                    break
+        if word in ACTIONS and word not in ("painting", "as"):
+            return word
+        if word == "as" and self._word(at + 1) in ARTICLES | {"the"}:
+            return "as"
+        if word.endswith("ing") and word in english() and word not in NOT_ACTIONS and word not in ART_NOUNS:
+            return word
+        starts = self._breaks(candidate.first)
+        return (
+            word if starts and word in PLACE_PREPOSITIONS and self._word(at + 1) in ARTICLES | {"the"} else ""
+        )
+
+    def _finding(
+        self,
+        candidate: Candidate,
+        patterns: Sequence[Pattern],
+        link: str,
+        left: _Cue | None,
+        right: str,
+        verdict: Verdict,
+        why: str,
+    ) -> Finding:
+        first, last = self._words[candidate.first], self._words[candidate.last]
+        end = last.end - len(candidate.suffix)
+        own_end = last.possessive_end
+        at = candidate.last + 1
+        styled = right in STYLE_RIGHT and not candidate.suffix
+        if styled and self._words[at].gap == "":
+            own_end = self._words[at].end
+        cut_end = own_end
+        if styled:
+            cut_end = max(cut_end, self._words[at if self._word(at) == right else at + 1].end)
+        cut_start = first.start
+        if left is not None and left.kind is Verdict.MENTION:
+            cut_start = self._words[self._cue_start(left.first)].start
+        elif right in ("style", "aesthetic", "manner", "technique", "stil", "stijl"):
+            cut_start = self._words[self._cue_start(candidate.first)].start
+        return Finding(
+            artist_id=" | ".join(pattern.artist_id for pattern in patterns),
+            start=first.start,
+            end=end,
+            own_end=own_end,
+            cut_start=cut_start,
+            cut_end=cut_end,
+            linked=bool(link) and left is None,
+            words=self._text[first.start : own_end],
+            alias=patterns[0].alias,
+            rule=patterns[0].rule,
+            distance=candidate.distance,
+            verdict=verdict,
+            why=why,
+            in_window=True,
+        )
+
+    def _cue_start(self, first: int) -> int:
+        """Index of the first word that the cue starting at `first` leaves dangling: "in the", "painted"."""
+        start = self._segment_start(first)
+        opening = "in im dans into en no ao nello with using".split()
+        articles = "the a an le la el lo same".split()
+        at = first
+        while at > start and self._word(at - 1) in (*CUE_PARTICIPLES, "as", "if", "heavily"):
+            at -= 1
+        if at > start and self._word(at - 1) in opening:
+            return at - 1
+        if at - 1 > start and self._word(at - 1) in articles and self._word(at - 2) in opening:
+            at -= 2
+            while at > start and self._word(at - 1) in CUE_PARTICIPLES:
+                at -= 1
+        return at
+
+
+def _is_surname(pattern: Pattern, own: frozenset[str]) -> bool:
+    """Whether an alias of several words is a surname with its particle, such as "van Gogh"."""
+    return len(own) > len(pattern.words) and pattern.words[0] in PARTICLES
+
+
+def _same_given_name(written: str, name: str) -> bool:
+    """Whether two given names may be one person's: equal, a short form, or a letter apart."""
+    short, long = sorted((written, name), key=len)
+    if len(short) >= 3 and long.startswith(short):
+        return True
+    return min(len(written), len(name)) >= 4 and edit_distance(written, name, 1) is not None
