@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Integer, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.base import Base, Key, RecordedAt
@@ -52,7 +52,10 @@ class PlatformVersion(Base):
     """The platform's own terms from `valid_from` on."""
 
     __tablename__ = "platform_version"
-    __table_args__ = ({"schema": "settlement"},)
+    __table_args__ = (
+        CheckConstraint("dispute_days > 0", name="dispute_days_positive"),
+        {"schema": "settlement"},
+    )
 
     id: Mapped[Key]
     valid_from: Mapped[datetime] = mapped_column(unique=True)
@@ -64,6 +67,10 @@ class PlatformVersion(Base):
     """IANA name; periods are [start, end) in this zone."""
     minimum_payout: Mapped[dict[str, Any]]
     """Currency to micros as a decimal integer string."""
+    dispute_contact: Mapped[str]
+    """Where a payee writes to if she disputes a statement."""
+    dispute_days: Mapped[int | None] = mapped_column(Integer)
+    """Days after a period's end within which its statement can be disputed; None: no limit."""
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]

@@ -274,7 +274,7 @@ def upgrade() -> None:
         sa.Column("period_id", sa.Text(), nullable=False),
         sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("cut_off_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("cut_off_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("zone", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="open", nullable=False),
         sa.Column(
@@ -288,6 +288,7 @@ def upgrade() -> None:
             name=op.f("period_state_known"),
         ),
         sa.CheckConstraint("starts_at < ends_at AND cut_off_at >= ends_at", name=op.f("period_interval")),
+        sa.CheckConstraint("state = 'open' OR cut_off_at IS NOT NULL", name=op.f("period_cut_off_known")),
         sa.PrimaryKeyConstraint("period_id", name=op.f("period_pkey")),
         sa.UniqueConstraint("ends_at", name=op.f("period_ends_at_key")),
         sa.UniqueConstraint("starts_at", name=op.f("period_starts_at_key")),
@@ -644,6 +645,8 @@ def upgrade() -> None:
         sa.Column("default_rate_card_id", sa.Text(), nullable=False),
         sa.Column("zone", sa.Text(), nullable=False),
         sa.Column("minimum_payout", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("dispute_contact", sa.Text(), nullable=False),
+        sa.Column("dispute_days", sa.Integer(), nullable=True),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column(
@@ -662,6 +665,7 @@ def upgrade() -> None:
             ["settlement.payee.payee_id"],
             name=op.f("platform_version_platform_payee_id_fkey"),
         ),
+        sa.CheckConstraint("dispute_days > 0", name=op.f("platform_version_dispute_days_positive")),
         sa.PrimaryKeyConstraint("id", name=op.f("platform_version_pkey")),
         sa.UniqueConstraint("valid_from", name=op.f("platform_version_valid_from_key")),
         schema="settlement",
@@ -946,6 +950,29 @@ def upgrade() -> None:
         op.f("sale_slice_period_id_idx"), "sale_slice", ["period_id"], unique=False, schema="settlement"
     )
     op.create_table(
+        "refund_reversal",
+        sa.Column("refund_id", sa.BigInteger(), nullable=False),
+        sa.Column("sale_id", sa.BigInteger(), nullable=False),
+        sa.Column("period_id", sa.Text(), nullable=False),
+        sa.Column("refunded_micros", sa.BigInteger(), nullable=False),
+        sa.Column("reversed_micros", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "refunded_micros > 0 AND reversed_micros >= 0", name=op.f("refund_reversal_amounts")
+        ),
+        sa.ForeignKeyConstraint(
+            ["period_id"], ["settlement.period.period_id"], name=op.f("refund_reversal_period_id_fkey")
+        ),
+        sa.ForeignKeyConstraint(
+            ["refund_id"], ["settlement.refund.id"], name=op.f("refund_reversal_refund_id_fkey")
+        ),
+        sa.ForeignKeyConstraint(["sale_id"], ["settlement.sale.id"], name=op.f("refund_reversal_sale_id_fkey")),
+        sa.PrimaryKeyConstraint("refund_id", name=op.f("refund_reversal_pkey")),
+        schema="settlement",
+    )
+    op.create_index(
+        op.f("refund_reversal_sale_id_idx"), "refund_reversal", ["sale_id"], unique=False, schema="settlement"
+    )
+    op.create_table(
         "payout_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("payout_id", sa.Text(), nullable=False),
@@ -1062,10 +1089,19 @@ def upgrade() -> None:
     op.create_index(
         op.f("royalty_line_period_id_idx"), "royalty_line", ["period_id"], unique=False, schema="settlement"
     )
+    op.create_index(
+        "royalty_line_pending_idx",
+        "royalty_line",
+        ["sale_id"],
+        unique=False,
+        schema="settlement",
+        postgresql_where=sa.text("kind = 'pending'"),
+    )
     op.execute("RESET ROLE")
     run_sql_file(op.get_bind(), "attribution/sql/0001_attribution_guard.sql")
     run_sql_file(op.get_bind(), "settlement/ledger/sql/0001_ledger_guard.sql")
     run_sql_file(op.get_bind(), "settlement/sql/0001_settlement_guard.sql")
+    run_sql_file(op.get_bind(), "settlement/sql/0001_statement_lines.sql")
     run_sql_file(op.get_bind(), "database/sql/0001_grants.sql")
 
 

@@ -26,9 +26,9 @@ GRANT INSERT ON attribution.artist_version TO settlement;
 GRANT SELECT ON ALL TABLES IN SCHEMA settlement TO settlement;
 GRANT INSERT ON settlement.payee, settlement.contract_version, settlement.contract_split, settlement.rate_card_version,
     settlement.platform_version, settlement.sale, settlement.refund, settlement.period, settlement.royalty_run,
-    settlement.sale_slice, settlement.royalty_line, settlement.statement, settlement.hold, settlement.hold_release
+    settlement.sale_slice, settlement.refund_reversal, settlement.royalty_line, settlement.statement, settlement.hold, settlement.hold_release
     TO settlement;
-GRANT UPDATE (state) ON settlement.period TO settlement;
+GRANT UPDATE (state, cut_off_at) ON settlement.period TO settlement;
 GRANT SELECT, INSERT, UPDATE, DELETE ON settlement.run_draft TO settlement;
 GRANT SELECT, INSERT ON party.party_version TO settlement;
 

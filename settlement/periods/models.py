@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from attribution.results import Attribution
@@ -20,6 +20,7 @@ class Period(Base):
     __tablename__ = "period"
     __table_args__ = (
         CheckConstraint("starts_at < ends_at AND cut_off_at >= ends_at", name="interval"),
+        CheckConstraint("state = 'open' OR cut_off_at IS NOT NULL", name="cut_off_known"),
         CheckConstraint(
             "state IN ('open', 'cut_off', 'calculated', 'in_review', 'approved', 'closed')",
             name="state_known",
@@ -31,8 +32,8 @@ class Period(Base):
     """`2026-10`."""
     starts_at: Mapped[datetime] = mapped_column(unique=True)
     ends_at: Mapped[datetime] = mapped_column(unique=True)
-    cut_off_at: Mapped[datetime]
-    """Events of the period count in it if recorded before this."""
+    cut_off_at: Mapped[datetime | None]
+    """Events of the period count in it if recorded before this; None: until somebody cuts it off."""
     zone: Mapped[str]
     state: Mapped[str] = mapped_column(server_default="open")
     recorded_at: Mapped[RecordedAt]
@@ -109,6 +110,25 @@ class SaleSlice(Base):
     currency: Mapped[str] = mapped_column(CHAR(3))
 
 
+class RefundReversal(Base):
+    """What one refund took back of its sale's royalties. One per refund, for ever; its lines add up to it."""
+
+    __tablename__ = "refund_reversal"
+    __table_args__ = (
+        CheckConstraint("refunded_micros > 0 AND reversed_micros >= 0", name="amounts"),
+        Index(None, "sale_id"),
+        {"schema": "settlement"},
+    )
+
+    refund_id: Mapped[int] = mapped_column(ForeignKey(Refund.id), primary_key=True)
+    sale_id: Mapped[int] = mapped_column(ForeignKey(Sale.id))
+    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id))
+    """Accounting period."""
+    refunded_micros: Mapped[int]
+    """Part of the price given back, as the refund says."""
+    reversed_micros: Mapped[int]
+
+
 class RoyaltyLine(Base):
     """One line of the royalty sub-ledger. Append-only; a correction is a new line that names what it corrects."""
 
@@ -137,6 +157,7 @@ class RoyaltyLine(Base):
         ),
         Index("royalty_line_payee_idx", "payee_id", "period_id", "currency", "id"),
         Index(None, "period_id"),
+        Index("royalty_line_pending_idx", "sale_id", postgresql_where=text("kind = 'pending'")),
         {"schema": "settlement"},
     )
 

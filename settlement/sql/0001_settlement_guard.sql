@@ -36,13 +36,15 @@ CREATE CONSTRAINT TRIGGER contract_splits AFTER INSERT ON settlement.contract_sp
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard.check_split();
 ALTER TABLE settlement.contract_split ENABLE ALWAYS TRIGGER contract_splits;
 
--- All refunds of a sale together never exceed its price. The sale's row is locked, so two refunds at once wait for each other.
+-- All refunds of a sale together never exceed its price. Two refunds of one sale at once wait for each other.
 CREATE FUNCTION guard.check_refund() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     price bigint;
 BEGIN
-    SELECT price_micros INTO price FROM ONLY settlement.sale WHERE id = NEW.sale_id FOR NO KEY UPDATE;
+    -- An advisory lock and not the sale's row: writers may not update sales, and locking a row needs that.
+    PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('settlement.refund', NEW.sale_id));
+    SELECT price_micros INTO price FROM ONLY settlement.sale WHERE id = NEW.sale_id;
     IF (SELECT sum(amount_micros) FROM ONLY settlement.refund WHERE sale_id = NEW.sale_id) > price THEN
         RAISE EXCEPTION 'the refunds of sale % exceed its price', NEW.sale_id
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'refunds_within_price';
@@ -54,7 +56,8 @@ ALTER FUNCTION guard.check_refund() OWNER TO royalty_guard;
 CREATE TRIGGER refund_within_price AFTER INSERT ON settlement.refund FOR EACH ROW EXECUTE FUNCTION guard.check_refund();
 ALTER TABLE settlement.refund ENABLE ALWAYS TRIGGER refund_within_price;
 
--- A period's state moves forward only, one step at a time; its bounds never change; periods do not overlap.
+-- A period's state moves forward only, one step at a time; its bounds never change; periods do not overlap. It is approved
+-- only if somebody who may approve has approved this draft, and closed only with the run that was approved.
 CREATE FUNCTION guard.check_period() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -70,8 +73,10 @@ BEGIN
             RAISE EXCEPTION 'a period begins open' USING ERRCODE = 'integrity_constraint_violation';
         END IF;
     ELSE
-        IF (NEW.period_id, NEW.starts_at, NEW.ends_at, NEW.cut_off_at, NEW.zone, NEW.recorded_at)
-           IS DISTINCT FROM (OLD.period_id, OLD.starts_at, OLD.ends_at, OLD.cut_off_at, OLD.zone, OLD.recorded_at) THEN
+        IF (NEW.period_id, NEW.starts_at, NEW.ends_at, NEW.zone, NEW.recorded_at)
+           IS DISTINCT FROM (OLD.period_id, OLD.starts_at, OLD.ends_at, OLD.zone, OLD.recorded_at)
+           -- The cut-off is set once, by the step that cuts the period off.
+           OR NEW.cut_off_at IS DISTINCT FROM OLD.cut_off_at AND NOT (OLD.cut_off_at IS NULL AND OLD.state = 'open') THEN
             RAISE EXCEPTION 'the bounds of period % are fixed', OLD.period_id
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'period_bounds_fixed';
         END IF;
@@ -80,6 +85,19 @@ BEGIN
            AND NOT (NEW.state = 'calculated' AND OLD.state IN ('calculated', 'in_review', 'approved')) THEN
             RAISE EXCEPTION 'period % cannot go from % to %', OLD.period_id, OLD.state, NEW.state
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'period_moves_forward';
+        END IF;
+        IF NEW.state = 'approved' AND NOT EXISTS (
+            SELECT FROM ONLY settlement.approval AS a JOIN ONLY settlement.run_draft AS d ON d.draft_sha256 = a.content_sha256
+            WHERE a.kind = 'period' AND a.subject = NEW.period_id AND d.period_id = NEW.period_id) THEN
+            RAISE EXCEPTION 'nobody has approved this draft of period %', NEW.period_id
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'period_approved_by_checker';
+        END IF;
+        IF NEW.state = 'closed' AND NOT EXISTS (
+            SELECT FROM ONLY settlement.royalty_run AS r JOIN ONLY settlement.approval AS a ON a.id = r.approval_id
+            WHERE r.period_id = NEW.period_id AND a.kind = 'period' AND a.subject = NEW.period_id
+            AND a.content_sha256 = r.draft_sha256) THEN
+            RAISE EXCEPTION 'period % has no run that was approved', NEW.period_id
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'period_closed_as_approved';
         END IF;
     END IF;
     RETURN NULL;
@@ -91,6 +109,41 @@ ALTER TABLE settlement.period ENABLE ALWAYS TRIGGER period_state;
 CREATE TRIGGER period_stays BEFORE DELETE OR TRUNCATE ON settlement.period
     FOR EACH STATEMENT EXECUTE FUNCTION guard.refuse_change();
 ALTER TABLE settlement.period ENABLE ALWAYS TRIGGER period_stays;
+
+-- An approval of a period is of the draft that is in review, and moves the period on: the checker's role may insert the
+-- approval and nothing else.
+CREATE FUNCTION guard.apply_approval() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.kind = 'period' THEN
+        UPDATE settlement.period AS p SET state = 'approved' FROM settlement.run_draft AS d
+        WHERE p.period_id = NEW.subject AND p.state = 'in_review' AND d.period_id = p.period_id
+            AND d.draft_sha256 = NEW.content_sha256 AND d.calculated_by = NEW.maker;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'no draft of period % by % with this digest is in review', NEW.subject, NEW.maker
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'approval_of_draft_in_review';
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+ALTER FUNCTION guard.apply_approval() OWNER TO royalty_owner;
+REVOKE ALL ON FUNCTION guard.apply_approval() FROM PUBLIC;
+CREATE TRIGGER approval_applies AFTER INSERT ON settlement.approval FOR EACH ROW EXECUTE FUNCTION guard.apply_approval();
+ALTER TABLE settlement.approval ENABLE ALWAYS TRIGGER approval_applies;
+
+-- Cutting a period off: wait until every event that is being written is committed, keep new ones out until the cut-off is
+-- committed, and say what time it is then. So an event recorded before the cut-off is seen by the calculation, always.
+CREATE FUNCTION settlement.now_without_writers() RETURNS timestamptz
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    LOCK TABLE ONLY settlement.sale, settlement.refund, attribution.attribution IN SHARE MODE;
+    RETURN pg_catalog.clock_timestamp();
+END
+$$;
+ALTER FUNCTION settlement.now_without_writers() OWNER TO royalty_owner;
+REVOKE ALL ON FUNCTION settlement.now_without_writers() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION settlement.now_without_writers() TO settlement;
 
 -- Opening equals the last closing of the same payee and currency; numbers are gapless.
 CREATE FUNCTION guard.check_statements() RETURNS trigger
@@ -131,6 +184,7 @@ CALL guard.make_append_only('settlement.refund');
 CALL guard.make_append_only('settlement.approval');
 CALL guard.make_append_only('settlement.royalty_run');
 CALL guard.make_append_only('settlement.sale_slice');
+CALL guard.make_append_only('settlement.refund_reversal');
 CALL guard.make_append_only('settlement.royalty_line');
 CALL guard.make_append_only('settlement.statement');
 CALL guard.make_append_only('settlement.hold');
