@@ -56,7 +56,7 @@ def check_iban(text: str) -> str:
     try:
         return IBAN(text).compact
     except SchwiftyException as error:
-        # Messages end in logs and bank details are personal: neither the IBAN nor the library's text, which may hold it.
+        # Messages end in logs and bank details are personal: neither the IBAN nor the library's text, which quotes it.
         reason = _REASONS.get(type(error), "it is not built like an IBAN of its country")
         raise Invalid(f"IBAN {text[:4]}...{text[-2:]} is wrong: {reason}. Check it with the payee") from None
 
