@@ -61,6 +61,7 @@ class Rule(StrEnum):
     ALIAS = "alias"
     REVERSED = "name reversed"
     INITIALS = "initials and surname"
+    SHORTENED = "without middle names"
     SURNAME = "surname"
 
 
@@ -301,6 +302,8 @@ def _patterns(artist: NamedArtist) -> Iterator[Pattern]:
             yield Pattern(artist.id, alias, (*surname, *given), Rule.REVERSED)
             yield Pattern(artist.id, alias, (*(word[0] for word in given), *surname), Rule.INITIALS)
             yield Pattern(artist.id, alias, ("".join(word[0] for word in given), *surname), Rule.INITIALS)
+            if len(given) > 1 and len(given[0]) > 1:
+                yield Pattern(artist.id, alias, (given[0], *surname), Rule.SHORTENED)
             yield Pattern(artist.id, alias, surname, Rule.SURNAME)
 
 

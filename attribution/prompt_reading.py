@@ -59,6 +59,7 @@ class Verdict(StrEnum):
     THING = "place or thing"
     OTHER_PERSON = "another person"
     COMMON_WORD = "common word"
+    UNSURE = "too little to go by"
     AMBIGUOUS = "ambiguous"
 
 
@@ -225,6 +226,8 @@ class _Reader:
             doubt := self._doubt(candidate, pattern, left, right, in_style_list)
         ):
             return Verdict.COMMON_WORD, doubt
+        if candidate.distance and self._is_short(pattern) and not (style or in_style_list or right):
+            return Verdict.UNSURE, "a short word that is only nearly a name"
         if ambiguous:
             return Verdict.AMBIGUOUS, "the name of several artists"
         if right and right not in ART_NOUNS:
@@ -243,7 +246,7 @@ class _Reader:
             return listed.verdict, f"in a list with {listed.words!r}"
         if self._possessive_of_work(candidate):
             return Verdict.MENTION, "a work of the artist's"
-        if left is not None and not (right and self._article_before(candidate)):
+        if left is not None and not (right and self._by_its_maker(candidate, left)):
             return left.kind, f"preceded by {left.phrase!r}"
         if action := self._action_after(candidate):
             return Verdict.DEPICTED, f"followed by {action!r}"
@@ -374,8 +377,12 @@ class _Reader:
         following = self._word(at + 1) if not self._breaks(at + 1) else ""
         return following if following in ("style", "styled", "technique", "aesthetic") else word
 
-    def _article_before(self, candidate: Candidate) -> bool:
-        return self._word(candidate.first - 1) in ARTICLES
+    def _by_its_maker(self, candidate: Candidate, left: _Cue) -> bool:
+        """Photo of a Klimt painting, full of Klimt paintings: the name before a kind of work is its maker's."""
+        return self._word(candidate.first - 1) in ARTICLES or left.phrase.split()[0] not in DEPICTIONS
+
+    def _is_short(self, pattern: Pattern) -> bool:
+        return len(pattern.words) == 1 and len(pattern.words[0]) < 6
 
     def _possessive_of_work(self, candidate: Candidate) -> bool:
         return self._words[candidate.last].possessive and not self._breaks(candidate.last + 1, ",:")
@@ -459,8 +466,14 @@ class _Reader:
         style = left is not None and left.kind is Verdict.MENTION
         if capital and (style or len(words) > 1 or alone):
             return ""
-        if alone and len(words) > 1 and words[0].text in GIVEN_NAMES:
+        if (alone or style) and len(words) > 1 and words[0].text in GIVEN_NAMES:
             return ""
+        if (
+            words[0].text not in english()
+            and (alone or right in STYLE_RIGHT)
+            and pattern.rule is not Rule.SURNAME
+        ):
+            return ""  # a given name that the catalogue lists as an alias
         if left and style and left.first + len(left.phrase.split()) == first and ends:
             earlier = self._word(left.first - 1) if left.first > 0 else ""
             if left.phrase != "by" and left.phrase.split()[-1] in ("of", "by", "artist", "painter"):
@@ -486,8 +499,16 @@ class _Reader:
                     break
         if word in ACTIONS and word not in ("painting", "as"):
             return word
-        if word == "as" and self._word(at + 1) in ARTICLES | {"the"}:
+        if word == "as" and self._word(at + 1) not in ("if", "inspiration", "imagined", "reference"):
             return "as"
+        if word == "painting" and self._word(at + 1) in ARTICLES | {
+            "the",
+            "his",
+            "her",
+            "outside",
+            "outdoors",
+        }:
+            return "painting"
         if word.endswith("ing") and word in english() and word not in NOT_ACTIONS and word not in ART_NOUNS:
             return word
         starts = self._breaks(candidate.first)

@@ -14,9 +14,10 @@ _SYNTAX = re.compile(
     r"<(?:lora|lyco|hypernet)[^<>]{0,200}>"  # a network's tag, not words
     r"|\\(?=[()\[\]{}])"  # the backslash of an escaped bracket
     r"|(?<!\\)[()\[\]{}]"
-    r"|:{1,2}[ ]?-?(?:\d{1,4}(?:\.\d{0,6})?|\.\d{1,6})(?=[\s)\]},|:]|$)"  # the number of a weight or a schedule
+    # the number of a weight or a schedule, but not 16:9
+    r"|(?:(?<!\d):{1,2}|:(?=[\d.]+[)\]]))[ ]?-?(?:\d{1,4}(?:\.\d{0,6})?|\.\d{1,6})(?=[\s)\]},|:]|$)"
 )
-_ALTERNATION = re.compile(r"\b(?:AND|BREAK)\b|(?<=\w)\||(?<=\w):(?=\w)")
+_ALTERNATION = re.compile(r"\b(?:AND|BREAK)\b|[\[\]|:]")
 _WORD_GAP_LIMIT = 40
 """Characters between two words that are looked at; more are a break."""
 
@@ -84,11 +85,14 @@ def plain_prompt(prompt: str) -> PlainPrompt:
     """
     edits = [(match.start(), match.end(), "") for match in _SYNTAX.finditer(prompt)]
     taken = {at for start, end, _ in edits for at in range(start, end)}
-    edits += [
-        (match.start(), match.end(), ",")
-        for match in _ALTERNATION.finditer(prompt)
-        if match.start() not in taken and not prompt.startswith(("://", ":/"), match.start())
-    ]
+    depth = 0
+    shouted = prompt.isupper()
+    for match in _ALTERNATION.finditer(prompt):
+        sign = match.group()
+        if sign in "[]":
+            depth += 1 if sign == "[" else -1
+        elif match.start() not in taken and (depth > 0 if sign in "|:" else not shouted):
+            edits.append((match.start(), match.end(), ","))
     if not edits:
         return PlainPrompt(prompt, range(len(prompt)))
     pieces: list[str] = []

@@ -45,6 +45,7 @@ vein of, tradition of, school of, works of, work of, art of, artwork of, artwork
 technique of, techniques of, palette of, colors of, colours of, brushwork of, brushstrokes of, aesthetic of
 aesthetics of, look of, mood of, vibe of, vibes of, hand of, influence of, influences of, imitation of, echoes of
 inspired by, inspired from, inspiration from, influenced by, influence from, reminiscent of, evocative of
+mix of, mixture of, blend of, mashup of, fusion of, hybrid of, combination of, collaboration of
 homage to, hommage to, tribute to, ode to, nod to, similar to, evoking, channeling, channelling, emulating
 imitating, mimicking, a la, ala, painted like, drawn like, rendered like, like, as if by, as painted by, as drawn by
 as if painted by, after, artist, artists, painter, photographer, illustrator, artstyle, art style, illustrations of
@@ -132,8 +133,8 @@ DEPICTIONS = frozenset(
 DEPICTED_LEFT = _phrases("""
 depicting, featuring, starring, showing, portraying, portrays, depicts, shows, named, called, dressed as, as, played by
 portrayed by, looks like, look like, looking like, resembling, resembles, cosplaying, meeting, hugging, kissing, facing
-interview with, walking with, talking to, talking with, standing with, sitting with, next to, beside, near, behind
-with, photographed with, young, old, elderly, little, teenage, real life, smiling, sad, angry, happy, zombie, robot
+about, interview with, walking with, talking to, talking with, standing with, sitting with, next to, beside, near
+behind, with, photographed with, young, old, elderly, little, teenage, real life, smiling, sad, angry, happy, zombie, robot
 president, king, queen, saint, actor, actress, singer
 """)
 """Phrases right before the name of a person who is in the picture."""
