@@ -7,7 +7,7 @@ body only as a salted digest, so that it can be erased while every proof stays v
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import rfc8785
 
@@ -21,6 +21,14 @@ class Address:
     street: str | None = None
     building: str | None = None
     postcode: str | None = None
+
+    @classmethod
+    def of(cls, details: Mapping[str, Any] | None) -> Self | None:
+        """The address in a party's details; None where town or country is unknown."""
+        if not details or not details.get("town") or not details.get("country"):
+            return None
+        optional = (details.get(part) or None for part in ("street", "building", "postcode"))
+        return cls(details["town"], details["country"], *optional)
 
     def lines(self) -> list[str]:
         """The address as it is printed, without the name."""
@@ -41,6 +49,12 @@ class Party:
     address: Address | None = None
     email: str | None = None
     tax_id: str | None = None
+
+    @classmethod
+    def of(cls, details: Mapping[str, Any]) -> Self:
+        """The party that a party version's details describe."""
+        address = Address.of(details.get("address"))
+        return cls(details["name"], address, details.get("email"), details.get("tax_id"))
 
 
 def party_digest(salt: bytes, details: Mapping[str, Any]) -> str:

@@ -6,22 +6,23 @@ as banks require from November 2026 on. The message follows the ISO schema and t
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any, Self
 
 from schwifty import BIC, IBAN
 from schwifty.exceptions import InvalidChecksumDigits, InvalidCountryCode, InvalidLength, SchwiftyException
 
 from database.errors import Invalid
-from settlement.money import minor_to_decimal
+from settlement.money import minor_to_decimal, to_minor
 from settlement.party import Address
 from settlement.payouts.sepa_text import sepa_identifier, sepa_text
 
 NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"
 
-SEPA_LIMIT = 99_999_999_999
-"""The largest SEPA credit transfer, in cents."""
+SEPA_LIMIT = 999_999_999_990_000
+"""The largest SEPA credit transfer, in micros: 999,999,999.99 EUR."""
 
 
 _REASONS = {
@@ -40,10 +41,17 @@ class BankAccount:
     bic: str | None = None
     address: Address | None = None
 
+    @classmethod
+    def of(cls, details: Mapping[str, Any]) -> Self:
+        """The account in a party version's details, which must have a name and an IBAN."""
+        return cls(
+            details["name"], details["iban"], details.get("bic") or None, Address.of(details.get("address"))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One credit transfer. ``amount`` in minor units (cents); ``end_to_end_id`` reaches the creditor's bank."""
+    """One credit transfer: ``amount`` in micros, whole minor units; ``end_to_end_id`` reaches the creditor's bank."""
 
     end_to_end_id: str
     amount: int
@@ -69,44 +77,47 @@ def check_bic(text: str) -> str:
         raise Invalid(f"BIC {text!r} is wrong ({error}): check it with the payee") from None
 
 
-def pain001(
-    batch: str,
-    payments: Sequence[Payment],
-    *,
-    currency: str,
-    debtor: BankAccount,
-    execution_date: date,
-    created: datetime,
-) -> bytes:
-    """The file's bytes.
+@dataclass(frozen=True, slots=True)
+class PaymentFile:
+    """What one file says: a batch of payments in one currency, out of one account, on one day.
 
-    Args:
-        batch: the batch's id, at most 35 characters: the message's and the payment block's identifier.
-        payments: at least one, in the order of the file.
-        currency: of all payments (ISO 4217). Euro goes as SEPA, with charges shared by its rule.
-        debtor: the account that pays.
-        execution_date: when the bank is to debit it.
-        created: the message's time of creation, with a zone; whole seconds are kept.
+    ``key`` is the batch's id, at most 35 characters: it identifies the message and its payment block. ``currency`` is
+    an ISO 4217 code: euro goes as SEPA, with charges shared by its rule. ``created_at`` has a zone; whole seconds of it
+    are kept. ``payments`` come in the order of the file.
+    """
+
+    key: str
+    created_at: datetime
+    execution_date: date
+    currency: str
+    debtor: BankAccount
+    payments: Sequence[Payment]
+
+
+def payment_file_bytes(file: PaymentFile) -> bytes:
+    """The file's bytes: XML in UTF-8.
 
     Raises:
-        Invalid: an IBAN, BIC, identifier or name that the bank would refuse; the message says which.
-        ValueError: no payment, an amount that is not positive, an end-to-end id twice, or a time without a zone.
+        Invalid: an IBAN, BIC, identifier, name or country that the bank would refuse; the message says which.
+        ValueError: no payment, an amount that is not above zero or not in whole minor units, an end-to-end id twice,
+            or a time without a zone.
     """
+    payments, currency, debtor = file.payments, file.currency, file.debtor
     if not payments or any(payment.amount <= 0 for payment in payments):
         raise ValueError("a payment file needs payments, each above zero")
     if len({payment.end_to_end_id for payment in payments}) < len(payments):
         raise ValueError("two payments have the same end-to-end id")
-    if created.tzinfo is None:
+    if file.created_at.tzinfo is None:
         raise ValueError("the time of creation has no zone")
     sepa = currency == "EUR"
-    total = minor_to_decimal(sum(payment.amount for payment in payments), currency)
-    identifier = sepa_identifier(batch)
+    total = _decimal(sum(payment.amount for payment in payments), currency)
+    identifier = sepa_identifier(file.key)
 
     document = ET.Element("Document", xmlns=NAMESPACE)
     initiation = ET.SubElement(document, "CstmrCdtTrfInitn")
     header = ET.SubElement(initiation, "GrpHdr")
     _text(header, "MsgId", identifier)
-    _text(header, "CreDtTm", created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    _text(header, "CreDtTm", file.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     _text(header, "NbOfTxs", str(len(payments)))
     _text(header, "CtrlSum", total)
     _text(header, "InitgPty/Nm", sepa_text(debtor.name, 70))
@@ -119,7 +130,7 @@ def pain001(
     _text(block, "CtrlSum", total)
     if sepa:
         _text(block, "PmtTpInf/SvcLvl/Cd", "SEPA")
-    _text(block, "ReqdExctnDt/Dt", execution_date.isoformat())
+    _text(block, "ReqdExctnDt/Dt", file.execution_date.isoformat())
     _party(block, "Dbtr", debtor)
     _text(block, "DbtrAcct/Id/IBAN", check_iban(debtor.iban))
     if debtor.bic:
@@ -132,14 +143,14 @@ def pain001(
             raise Invalid(f"payment {payment.end_to_end_id} is above SEPA's limit of 999,999,999.99 EUR")
         _transfer(block, payment, currency)
     ET.indent(document)
-    file: bytes = ET.tostring(document, encoding="UTF-8", xml_declaration=True)
-    return file + b"\n"
+    content: bytes = ET.tostring(document, encoding="UTF-8", xml_declaration=True)
+    return content + b"\n"
 
 
 def _transfer(block: ET.Element, payment: Payment, currency: str) -> None:
     transfer, creditor = ET.SubElement(block, "CdtTrfTxInf"), payment.creditor
     _text(transfer, "PmtId/EndToEndId", sepa_identifier(payment.end_to_end_id))
-    amount = _text(transfer, "Amt/InstdAmt", minor_to_decimal(payment.amount, currency))
+    amount = _text(transfer, "Amt/InstdAmt", _decimal(payment.amount, currency))
     amount.set("Ccy", currency)
     if creditor.bic:
         _text(transfer, "CdtrAgt/FinInstnId/BICFI", check_bic(creditor.bic))
@@ -167,6 +178,10 @@ def _party(parent: ET.Element, tag: str, account: BankAccount) -> None:
             f"{given.country!r} is not a country: write two capital letters as in ISO 3166, for example DE"
         )
     _text(address, "Ctry", given.country)
+
+
+def _decimal(micros: int, currency: str) -> str:
+    return minor_to_decimal(to_minor(micros, currency), currency)
 
 
 def _text(parent: ET.Element, path: str, text: str) -> ET.Element:

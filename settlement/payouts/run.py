@@ -31,7 +31,7 @@ from settlement.payouts.models import (
     PayoutEvent,
     PayoutFile,
 )
-from settlement.payouts.pain001 import Payment, PaymentFile, payment_file_bytes
+from settlement.payouts.pain001 import BankAccount, Payment, PaymentFile, payment_file_bytes
 from settlement.periods.models import Approval, Period
 from settlement.rates import PlatformVersion, platform_at
 
@@ -286,7 +286,7 @@ def payment_file(session: Session, batch_id: str) -> tuple[str, bytes]:
             Payment(
                 end_to_end_id=attempt.attempt_id,
                 amount=attempt.amount_micros,
-                creditor=payee,
+                creditor=BankAccount.of(payee),
                 remittance=f"Royalties {batch_id}",
             )
         )
@@ -296,7 +296,7 @@ def payment_file(session: Session, batch_id: str) -> tuple[str, bytes]:
             created_at=reserved_at,
             execution_date=batch.execution_date,
             currency=batch.currency,
-            debtor=debtor,
+            debtor=BankAccount.of(debtor),
             payments=payments,
         )
     )

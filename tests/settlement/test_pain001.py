@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from sepaxml import SepaTransfer
 
 from database.errors import Invalid
-from settlement.party import Address
-from settlement.payouts.pain001 import NAMESPACE, BankAccount, Payment, check_bic, check_iban, pain001
+from settlement.money import to_decimal
+from settlement.party import Address, Party
+from settlement.payouts.pain001 import (
+    NAMESPACE,
+    BankAccount,
+    Payment,
+    PaymentFile,
+    check_bic,
+    check_iban,
+    payment_file_bytes,
+)
 from settlement.payouts.sepa_text import sepa_identifier, sepa_text
 
 IBANS = [
@@ -32,13 +41,13 @@ DEBTOR = BankAccount(
 PAYMENTS = [
     Payment(
         "EUR-2026-11-05-1-a1",
-        18,
+        180_000,
         BankAccount("Ada Łukaszewicz", IBANS[0], "COBADEFFXXX"),
         "Royalties 2026-10",
     ),
     Payment(
         "EUR-2026-11-05-1-a2",
-        123_456_789,
+        1_234_567_890_000,
         BankAccount("O’Brien & Sønner", IBANS[2], None, Address("Århus", "DK", "Vestergade")),
         "Royalties",
     ),
@@ -57,9 +66,9 @@ def build(payments: list[Payment] = PAYMENTS, **changes: Any) -> bytes:
         "currency": "EUR",
         "debtor": DEBTOR,
         "execution_date": date(2026, 11, 5),
-        "created": CREATED,
+        "created_at": CREATED,
     }
-    return pain001("EUR-2026-11-05-1", payments, **arguments | changes)
+    return payment_file_bytes(PaymentFile("EUR-2026-11-05-1", payments=payments, **arguments | changes))
 
 
 def found(file: bytes, path: str) -> list[str | None]:
@@ -86,7 +95,7 @@ def test_the_file_is_valid_and_says_what_it_should(schema: xmlschema.XMLSchema) 
 
 def test_the_same_batch_is_the_same_file() -> None:
     berlin = CREATED.astimezone(timezone(timedelta(hours=1))).replace(microsecond=0)
-    assert build() == build() == build(created=berlin)
+    assert build() == build() == build(created_at=berlin)
 
 
 def test_another_writer_says_the_same(schema: xmlschema.XMLSchema) -> None:
@@ -114,7 +123,7 @@ def test_another_writer_says_the_same(schema: xmlschema.XMLSchema) -> None:
             {
                 "name": sepa_text(creditor.name, 70),
                 "IBAN": creditor.iban,
-                "amount": payment.amount,
+                "amount": payment.amount // 10_000,
                 "description": payment.remittance,
                 "endtoend_id": payment.end_to_end_id,
                 "execution_date": date(2026, 11, 5),
@@ -144,7 +153,8 @@ def test_a_bank_without_bic_and_other_currencies(schema: xmlschema.XMLSchema) ->
     assert found(file, ".//DbtrAgt//Othr/Id") == ["NOTPROVIDED"]
     assert found(file, ".//SvcLvl/Cd") == []
     assert found(file, ".//ChrgBr") == ["SHAR"]
-    assert found(build(currency="JPY"), ".//InstdAmt") == ["18", "123456789"]
+    yen = [replace(PAYMENTS[0], amount=18_000_000)]
+    assert found(build(yen, currency="JPY"), ".//InstdAmt") == ["18"]
 
 
 names = st.one_of(
@@ -157,7 +167,7 @@ names = st.one_of(
         st.builds(
             Payment,
             end_to_end_id=st.uuids().map(lambda uuid: uuid.hex),
-            amount=st.integers(1, 99_999_999_999),
+            amount=st.integers(1, 99_999_999_999).map(lambda cents: cents * 10_000),
             creditor=st.builds(
                 BankAccount,
                 name=names,
@@ -186,7 +196,7 @@ def test_whatever_people_are_called_the_file_is_valid(
     file = build(payments)
     schema.validate(file.decode())
     assert file.isascii()
-    assert found(file, ".//InstdAmt") == [f"{p.amount // 100}.{p.amount % 100:02}" for p in payments]
+    assert found(file, ".//InstdAmt") == [to_decimal(payment.amount)[:-4] for payment in payments]
 
 
 @pytest.mark.parametrize(
@@ -255,13 +265,30 @@ def test_what_must_not_reach_a_bank() -> None:
         build([])
     with pytest.raises(ValueError, match="above zero"):
         build([replace(PAYMENTS[0], amount=0)])
+    with pytest.raises(ValueError, match="whole number of minor units"):
+        build([replace(PAYMENTS[0], amount=184_931)])
     with pytest.raises(ValueError, match="same end-to-end id"):
         build([PAYMENTS[0], PAYMENTS[0]])
     with pytest.raises(ValueError, match="no zone"):
-        build(created=CREATED.replace(tzinfo=None))
+        build(created_at=CREATED.replace(tzinfo=None))
     with pytest.raises(Invalid, match="limit"):
-        build([replace(PAYMENTS[0], amount=100_000_000_000)])
+        build([replace(PAYMENTS[0], amount=10**15)])
     with pytest.raises(Invalid, match="not a country"):
         build(
             [replace(PAYMENTS[0], creditor=replace(PAYMENTS[0].creditor, address=Address("Bonn", "Germany")))]
         )
+
+
+def test_accounts_and_parties_come_from_details() -> None:
+    details = {
+        "name": "Ada",
+        "iban": IBANS[0],
+        "bic": "",
+        "address": {"street": "Torstraße", "building": None, "town": "Berlin", "country": "DE"},
+        "email": "ada@example.com",
+    }
+    address = Address("Berlin", "DE", "Torstraße")
+    assert BankAccount.of(details) == BankAccount("Ada", IBANS[0], None, address)
+    assert Party.of(details) == Party("Ada", address, "ada@example.com")
+    assert Party.of({"name": "Ada", "address": {"country": "DE"}}) == Party("Ada")
+    assert BankAccount.of({"name": "Ada", "iban": IBANS[0]}) == BankAccount("Ada", IBANS[0])
