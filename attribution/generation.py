@@ -1,9 +1,24 @@
 """The generation log: one row per image with everything needed to render it again."""
 
-from datetime import datetime
+import hashlib
+import json
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Annotated, Any
 
+import rfc8785
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+)
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -69,3 +84,141 @@ class PromptText(Base):
     salt: Mapped[bytes]
     prompt: Mapped[str]
     negative_prompt: Mapped[str]
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a NUL character cannot be stored")
+    return text
+
+
+def _canonical(value: Any) -> Any:
+    if value is not None:
+        try:
+            written = rfc8785.dumps(value)
+        except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
+            raise ValueError("cannot be written as JSON: NaN, infinity, or an integer above 2^53") from error
+        if b"\\u0000" in written:
+            raise ValueError("a NUL character cannot be stored")
+    return value
+
+
+def _from_hex(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = bytes.fromhex(value)
+        except ValueError as error:
+            raise ValueError("a SHA-256 is 64 hexadecimal digits") from error
+    if isinstance(value, bytes) and len(value) != 32:
+        raise ValueError("a SHA-256 is 64 hexadecimal digits")
+    return value
+
+
+_Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_without_nul)]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
+_Sha256 = Annotated[bytes, BeforeValidator(_from_hex)]
+_Document = Annotated[dict[str, Any], AfterValidator(_canonical)]
+
+
+class ImageRecord(BaseModel):
+    """One generation as a platform, the hook or our own generator reports it. SHA-256s are hexadecimal in JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    external_id: _Name
+    """The platform's own id of the image: sending it twice records it once."""
+    prompt: _Text
+    negative_prompt: _Text = ""
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    """Seed of a `torch.Generator` on the CPU, from which the initial latents were drawn in fp32."""
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    guidance: Annotated[Decimal, Field(ge=0, le=1000, allow_inf_nan=False, max_digits=12)]
+    width: Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
+    """Pixels."""
+    height: Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
+    scheduler: _Name
+    """Class name of the diffusers scheduler."""
+    scheduler_config: _Document
+    eta: Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False, max_digits=12)] = Decimal(0)
+    model: _Name
+    """Path or hub id of the pipeline, for people."""
+    weights_sha256: _Sha256
+    """Hash of the pipeline's weights (`attribution.pipeline`): what decides whether an image can be rendered again."""
+    latents_sha256: _Sha256 | None = None
+    """Hash of the initial latents (CPU, fp32, little endian)."""
+    file: _Name | None = None
+    """Name of the image file under the images directory."""
+    file_sha256: _Sha256 | None = None
+    customer: _Name | None = None
+    """The platform's opaque customer id: no name, no address."""
+    artists: list[_Name] | None = None
+    """Artist ids, where the platform knows them; None: read from the prompt."""
+    extra: _Document = {}
+    """Adapters, library versions."""
+    generated_at: AwareDatetime | None = None
+    """None: when it was recorded."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _not_empty(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("is empty")
+        return prompt
+
+    @field_validator("file")
+    @classmethod
+    def _under_images(cls, file: str | None) -> str | None:
+        if file is not None and (PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts):
+            raise ValueError("must be a name under the images directory")
+        return file
+
+
+def prompt_digest(salt: bytes, prompt: str, negative_prompt: str) -> bytes:
+    """SHA-256(salt || prompt || 0x00 || negative prompt), both UTF-8: proof of words that survives their erasure."""
+    return hashlib.sha256(salt + prompt.encode() + b"\0" + negative_prompt.encode()).digest()
+
+
+def content_digest(record: ImageRecord, prompt_sha256: bytes) -> bytes:
+    """SHA-256 of everything logged, as RFC 8785 JSON.
+
+    The words enter through their salted digest only, `scheduler_config` and `extra` through the digest of their own
+    RFC 8785 JSON: a platform's images share a few of them, and thousands of images are logged per second.
+    """
+    document: dict[str, Any] = {
+        "external_id": record.external_id,
+        "prompt_sha256": prompt_sha256.hex(),
+        # As text: JSON's integers end at 2^53, and 7.5 and 7.50 are one guidance.
+        "seed": str(record.seed),
+        "guidance": _plain(record.guidance),
+        "eta": _plain(record.eta),
+        "steps": record.steps,
+        "width": record.width,
+        "height": record.height,
+        "scheduler": record.scheduler,
+        "scheduler_config_sha256": _document_sha256(json.dumps(record.scheduler_config)),
+        "model": record.model,
+        "weights_sha256": record.weights_sha256.hex(),
+        "latents_sha256": _hex(record.latents_sha256),
+        "file": record.file,
+        "file_sha256": _hex(record.file_sha256),
+        "customer": record.customer,
+        "artists": record.artists,
+        "extra_sha256": _document_sha256(json.dumps(record.extra)),
+        "generated_at": None
+        if record.generated_at is None
+        else record.generated_at.astimezone(UTC).isoformat(timespec="microseconds"),
+    }
+    return hashlib.sha256(rfc8785.dumps(document)).digest()
+
+
+@lru_cache(maxsize=1024)
+def _document_sha256(written: str) -> str:
+    return hashlib.sha256(rfc8785.dumps(json.loads(written))).hexdigest()
+
+
+def _plain(number: Decimal) -> str:
+    return format(number.normalize(), "f")
+
+
+def _hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
