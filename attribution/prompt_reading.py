@@ -20,6 +20,7 @@ from attribution.vocabulary import (
     BETWEEN_DEPICTION_AND_NAME,
     CONNECTORS,
     CUE_PARTICIPLES,
+    DEFINITE,
     DEPICTED_LEFT,
     DEPICTIONS,
     GIVEN_NAMES,
@@ -31,6 +32,7 @@ from attribution.vocabulary import (
     NEGATIONS,
     NOT_ACTIONS,
     OF,
+    OPENINGS,
     PARTICLES,
     PLACE_PREPOSITIONS,
     STRONG_BY,
@@ -538,9 +540,9 @@ class _Reader:
             cut_end = max(cut_end, self._words[at if self._word(at) == right else at + 1].end)
         cut_start = first.start
         if left is not None and left.kind is Verdict.MENTION:
-            cut_start = self._words[self._cue_start(left.first)].start
+            cut_start = self._words[self._cue_start(left)].start
         elif right in ("style", "aesthetic", "manner", "technique", "stil", "stijl"):
-            cut_start = self._words[self._cue_start(candidate.first)].start
+            cut_start = self._words[self._opening(candidate.first)].start
         return Finding(
             artist_id=" | ".join(pattern.artist_id for pattern in patterns),
             start=first.start,
@@ -558,20 +560,28 @@ class _Reader:
             in_window=True,
         )
 
-    def _cue_start(self, first: int) -> int:
-        """Index of the first word that the cue starting at `first` leaves dangling: "in the", "painted"."""
-        start = self._segment_start(first)
-        opening = "in im dans into en no ao nello with using".split()
-        articles = "the a an le la el lo same".split()
-        at = first
+    def _cue_start(self, cue: _Cue) -> int:
+        """Index of the first word that dangles without the name: "in the" style of, "painted" by, "a" mix of."""
+        start = self._segment_start(cue.first)
+        if cue.phrase.startswith("art ") and cue.first > start:
+            return cue.first + 1  # "fantasy art by": the art is content
+        at = cue.first
         while at > start and self._word(at - 1) in (*CUE_PARTICIPLES, "as", "if", "heavily"):
             at -= 1
-        if at > start and self._word(at - 1) in opening:
+        opened = self._opening(at)
+        if opened == at and at > start and self._word(at - 1) in ARTICLES | {"the"}:
             return at - 1
-        if at - 1 > start and self._word(at - 1) in articles and self._word(at - 2) in opening:
-            at -= 2
-            while at > start and self._word(at - 1) in CUE_PARTICIPLES:
-                at -= 1
+        while opened > start and self._word(opened - 1) in CUE_PARTICIPLES:
+            opened -= 1
+        return opened
+
+    def _opening(self, at: int) -> int:
+        """Where a phrase such as "in the" begins that ends before the word, or the word itself."""
+        start = self._segment_start(at)
+        if at > start and self._word(at - 1) in OPENINGS:
+            return at - 1
+        if at - 1 > start and self._word(at - 1) in ARTICLES | DEFINITE and self._word(at - 2) in OPENINGS:
+            return at - 2
         return at
 
 

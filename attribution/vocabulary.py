@@ -131,11 +131,11 @@ DEPICTIONS = frozenset(
 """Nouns whose "of" names the person in the picture."""
 
 DEPICTED_LEFT = _phrases("""
-depicting, featuring, starring, showing, portraying, portrays, depicts, shows, named, called, dressed as, as, played by
-portrayed by, looks like, look like, looking like, resembling, resembles, cosplaying, meeting, hugging, kissing, facing
-about, interview with, walking with, talking to, talking with, standing with, sitting with, next to, beside, near
-behind, with, photographed with, young, old, elderly, little, teenage, real life, smiling, sad, angry, happy, zombie, robot
-president, king, queen, saint, actor, actress, singer
+depicting, featuring, starring, showing, portraying, portrays, depicts, shows, named, called, dressed as, as
+played by, portrayed by, looks like, look like, looking like, resembling, resembles, cosplaying, meeting, hugging
+kissing, facing, about, interview with, walking with, talking to, talking with, standing with, sitting with, next to
+beside, near, behind, with, photographed with, young, old, elderly, little, teenage, real life, smiling, sad, angry
+happy, zombie, robot, president, king, queen, saint, actor, actress, singer
 """)
 """Phrases right before the name of a person who is in the picture."""
 
@@ -208,6 +208,11 @@ BETWEEN_DEPICTION_AND_NAME = BETWEEN_CUE_AND_NAME | frozenset(
 OF = frozenset("of de del von di da do du van av af".split())
 
 ARTICLES = frozenset("a an the un une ein eine una some another".split())
+
+DEFINITE = frozenset("the le la el lo der die das dem il same".split())
+
+OPENINGS = frozenset("in im dans into en no ao nello with using".split())
+"""Words that open a cue: "in the style of"."""
 
 GIVEN_NAMES = frozenset(
     "aaron adam adrian agnes akira alan albert alberto alejandro alex alexander alexandra alfred alice alicia alison "
