@@ -1,11 +1,14 @@
 """Contracts: from when an artist's share goes to which payees, in which splits. Versions; nothing is overwritten."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, Key, RecordedAt
+from database.errors import Conflict
 from settlement.payees import Payee
 
 
@@ -41,3 +44,70 @@ class ContractSplit(Base):
     contract_version_id: Mapped[int] = mapped_column(ForeignKey(ContractVersion.id), primary_key=True)
     payee_id: Mapped[str] = mapped_column(ForeignKey(Payee.payee_id), primary_key=True)
     share_ppb: Mapped[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """An artist's terms from a moment on: ``splits`` are payees' parts in ppb, empty where the contract ends."""
+
+    contract_id: str
+    artist_id: str
+    valid_from: datetime
+    splits: dict[str, int]
+
+
+def record_contracts(session: Session, given: Sequence[Contract], *, actor: str, reason: str) -> int:
+    """Write the contract versions that are not known yet.
+
+    Returns:
+        Number of versions written.
+
+    Raises:
+        Conflict: an artist has another version from the same moment on, or the contract is another artist's.
+    """
+    versions = {
+        (row.artist_id, row.valid_from): row
+        for row in session.scalars(
+            select(ContractVersion).where(ContractVersion.artist_id.in_([c.artist_id for c in given]))
+        )
+    }
+    splits: dict[int, dict[str, int]] = {row.id: {} for row in versions.values()}
+    for split in session.scalars(select(ContractSplit).where(ContractSplit.contract_version_id.in_(splits))):
+        splits[split.contract_version_id][split.payee_id] = split.share_ppb
+    named = select(ContractVersion.contract_id, ContractVersion.artist_id).distinct()
+    owners = {row.contract_id: row.artist_id for row in session.execute(named)}
+    new = []
+    for contract in given:
+        if owners.setdefault(contract.contract_id, contract.artist_id) != contract.artist_id:
+            raise Conflict(
+                f"contract {contract.contract_id} is of artist {owners[contract.contract_id]}; "
+                f"give that of {contract.artist_id} another id"
+            )
+        before = versions.get((contract.artist_id, contract.valid_from))
+        if before is None:
+            new.append(contract)
+        elif (before.contract_id, splits[before.id]) != (contract.contract_id, contract.splits):
+            raise Conflict(
+                f"contract {before.contract_id} of {before.artist_id} is recorded otherwise from "
+                f"{before.valid_from.date()} on; history stays: give the change a new valid_from"
+            )
+    rows = [
+        ContractVersion(
+            contract_id=contract.contract_id,
+            artist_id=contract.artist_id,
+            valid_from=contract.valid_from,
+            status="active" if contract.splits else "ended",
+            actor=actor,
+            reason=reason,
+        )
+        for contract in new
+    ]
+    session.add_all(rows)
+    session.flush()
+    session.add_all(
+        ContractSplit(contract_version_id=row.id, payee_id=payee_id, share_ppb=share)
+        for row, contract in zip(rows, new, strict=True)
+        for payee_id, share in contract.splits.items()
+    )
+    session.flush()
+    return len(new)

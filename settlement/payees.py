@@ -1,11 +1,18 @@
 """Payees: who gets the money. Opaque here; names, addresses and bank details are personal data in `party`."""
 
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, case, select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, RecordedAt
+from database.errors import Conflict, NotFound
+from settlement.party import party_digest
 
 
 class Payee(Base):
@@ -42,7 +49,110 @@ class PartyVersion(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     salt: Mapped[bytes]
     details: Mapped[dict[str, Any]]
-    """name, address {street, building, postcode, town, country}, email, iban, bic, language."""
+    """name, address {street, building, postcode, town, country}, email, iban, bic, language, tax_id; where known."""
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]
+
+
+@dataclass(frozen=True, slots=True)
+class PayeeRecord:
+    """A payee as she is recorded: ``details`` are the personal data that `PartyVersion` keeps."""
+
+    payee_id: str
+    kind: str
+    currency: str
+    details: dict[str, Any]
+
+
+def record_payees(
+    session: Session, given: Sequence[PayeeRecord], *, actor: str, reason: str
+) -> tuple[int, int]:
+    """Write payees that are new, and a new party version where the personal data differ from those in force.
+
+    Returns:
+        Number of payees and of party versions written.
+
+    Raises:
+        Conflict: a known payee comes with another kind or currency.
+    """
+    known = {
+        payee.payee_id: payee
+        for payee in session.scalars(
+            select(Payee).where(Payee.payee_id.in_([record.payee_id for record in given]))
+        )
+    }
+    versions = parties_of(session, known)
+    payees = parties = 0
+    for record in given:
+        before = known.get(record.payee_id)
+        if before is None:
+            session.add(
+                Payee(payee_id=record.payee_id, kind=record.kind, currency=record.currency, actor=actor)
+            )
+            payees += 1
+        elif (before.kind, before.currency) != (record.kind, record.currency):
+            raise Conflict(
+                f"payee {record.payee_id} is recorded as {before.kind}, paid in {before.currency}, for good; "
+                "give the other one an id of its own"
+            )
+    session.flush()
+    for record in given:
+        version, details = versions.get(record.payee_id, (0, None))
+        if details != record.details:
+            session.add(
+                PartyVersion(
+                    payee_id=record.payee_id,
+                    version=version + 1,
+                    salt=secrets.token_bytes(16),
+                    details=record.details,
+                    actor=actor,
+                    reason=reason,
+                )
+            )
+            parties += 1
+    session.flush()
+    return payees, parties
+
+
+def parties_of(session: Session, payee_ids: Iterable[str]) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Version in force and personal data of each of these payees that has some (see `PartyVersion.details`)."""
+    newest = (
+        select(PartyVersion)
+        .where(PartyVersion.payee_id.in_(list(payee_ids)))
+        .ext(distinct_on(PartyVersion.payee_id))
+        .order_by(PartyVersion.payee_id, PartyVersion.version.desc())
+    )
+    return {row.payee_id: (row.version, row.details) for row in session.scalars(newest)}
+
+
+def party_of(session: Session, payee_id: str) -> dict[str, Any]:
+    """One payee's personal data in force.
+
+    Raises:
+        NotFound: no such payee, or her data were erased.
+    """
+    found = parties_of(session, [payee_id]).get(payee_id)
+    if found is None:
+        raise NotFound(
+            f"nothing is known of payee {payee_id}: add the payee to the catalogue file and load it"
+        )
+    return found[1]
+
+
+def party_digests(session: Session, before: datetime) -> dict[str, str]:
+    """The digest (hex) that stands for each payee's personal data, in the version in force before a moment.
+
+    A payee who was recorded only later is given by her first version.
+    """
+    earlier = PartyVersion.recorded_at < before
+    chosen = (
+        select(PartyVersion)
+        .ext(distinct_on(PartyVersion.payee_id))
+        .order_by(
+            PartyVersion.payee_id,
+            earlier.desc(),
+            case((earlier, -PartyVersion.version), else_=PartyVersion.version),
+        )
+    )
+    return {row.payee_id: party_digest(row.salt, row.details) for row in session.scalars(chosen)}

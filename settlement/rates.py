@@ -1,12 +1,15 @@
 """Rate cards and platform terms: what a sale earns, the model developer, the minimum payout. Versions."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Integer, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Integer, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, Key, RecordedAt
+from database.errors import Conflict, NotFound
 from settlement.payees import Payee
 
 
@@ -74,3 +77,102 @@ class PlatformVersion(Base):
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]
+
+
+@dataclass(frozen=True, slots=True)
+class RateCard:
+    """A rate card from a moment on: either ``rate_ppb`` of the base, or ``fee_micros`` of ``currency`` per sale."""
+
+    rate_card_id: str
+    valid_from: datetime
+    model: str
+    rate_ppb: int | None
+    fee_micros: int | None
+    currency: str | None
+    content_to: str
+    distribution_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformTerms:
+    """The platform's terms from a moment on; ``minimum_payout`` is in micros by currency."""
+
+    valid_from: datetime
+    platform_payee_id: str
+    model_developer_id: str
+    default_rate_card_id: str
+    zone: str
+    minimum_payout: dict[str, str]
+    dispute_contact: str
+    dispute_days: int | None
+
+
+def record_rate_cards(session: Session, given: Sequence[RateCard], *, actor: str, reason: str) -> int:
+    """Write the rate-card versions that are not known yet; returns how many.
+
+    Raises:
+        Conflict: the card has another version from the same moment on.
+    """
+    known = {
+        (row.rate_card_id, row.valid_from): row
+        for row in session.scalars(
+            select(RateCardVersion).where(RateCardVersion.rate_card_id.in_([c.rate_card_id for c in given]))
+        )
+    }
+    written = 0
+    for card in given:
+        before = known.get((card.rate_card_id, card.valid_from))
+        if before is None:
+            session.add(RateCardVersion(**asdict(card), actor=actor, reason=reason))
+            written += 1
+        elif any(getattr(before, field.name) != getattr(card, field.name) for field in fields(card)):
+            raise Conflict(
+                f"rate card {card.rate_card_id} is recorded otherwise from {card.valid_from.date()} on; "
+                "history stays: give the change a new valid_from"
+            )
+    session.flush()
+    return written
+
+
+def record_platform(session: Session, terms: PlatformTerms, *, actor: str, reason: str) -> int:
+    """Write the platform's terms if they are not known yet; returns 1 if it did.
+
+    Raises:
+        Conflict: other terms are recorded from the same moment on.
+    """
+    before = session.scalar(select(PlatformVersion).where(PlatformVersion.valid_from == terms.valid_from))
+    if before is not None:
+        if any(getattr(before, field.name) != getattr(terms, field.name) for field in fields(terms)):
+            raise Conflict(
+                f"the platform's terms are recorded otherwise from {terms.valid_from.date()} on; "
+                "history stays: give the change a new valid_from"
+            )
+        return 0
+    session.add(PlatformVersion(**asdict(terms), actor=actor, reason=reason))
+    session.flush()
+    return 1
+
+
+def platform_at(session: Session, moment: datetime) -> PlatformVersion:
+    """The platform's terms in force at a moment.
+
+    Raises:
+        NotFound: none are recorded for then.
+    """
+    found = session.scalar(
+        select(PlatformVersion)
+        .where(PlatformVersion.valid_from <= moment)
+        .order_by(PlatformVersion.valid_from.desc())
+        .limit(1)
+    )
+    if found is None:
+        raise NotFound(
+            f"no platform terms are in force on {moment.date()}: load a catalogue with an earlier valid_from "
+            "(`royalty catalogue load FILE`)"
+        )
+    return found
+
+
+def platform_now(session: Session) -> PlatformVersion | None:
+    """The platform's newest terms, in force now or later; None before the first catalogue is loaded."""
+    return session.scalar(select(PlatformVersion).order_by(PlatformVersion.valid_from.desc()).limit(1))

@@ -1,0 +1,495 @@
+"""The royalty catalogue as one readable YAML file: platform, payees, artists, contracts and rate cards.
+
+    platform:
+      id: platform                        # the platform is a party too: it heads every statement and pays
+      name: Lumen Pictures GmbH
+      address: {street: Torstrasse, building: "1", postcode: "10119", town: Berlin, country: DE}
+      iban: DE89370400440532013000        # optional, as bic: only a payout file needs them
+      currency: EUR
+      valid_from: 2026-01-01              # a day in the platform's zone, as everywhere in this file
+      zone: Europe/Berlin                 # months are counted in it
+      default_rate_card: standard
+      model_developer: pay-dev            # who gets content's share
+      minimum_payout: {EUR: "50.00"}
+      dispute: {contact: royalties@example.com, days: 365}
+    payees:
+      - {id: pay-1, kind: person, currency: EUR, name: Mara Vell, iban: ..., bic: ..., address: {...},
+         email: mara@example.com, language: en}
+    artists:
+      - {id: art-1, name: Mara Vell, aliases: [M. Vell]}
+    contracts:
+      - {id: contract-1, artist: art-1, valid_from: 2026-01-01, splits: {pay-1: "70", pay-2: "30"}}
+      - {id: contract-1, artist: art-1, valid_from: 2027-01-01, ended: true}
+    rate_cards:
+      - {id: standard, valid_from: 2026-01-01, model: per_image, rate: "30", content_to: model_developer}
+      - {id: flat, valid_from: 2026-01-01, model: per_image, fee: {EUR: "0.10"}, distribution_key: equal}
+
+Splits and rates are percentages. Every part may be left out where the database knows already what the others name.
+A file is loaded whole or not at all; loading it twice writes nothing the second time. A change of an artist, a name or
+bank details is a new version from now on; a change of terms needs a new `valid_from`.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from schwifty import BIC, IBAN
+from schwifty.exceptions import SchwiftyException
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from attribution.catalogue import Artist, artists, record_artists
+from attribution.prompt_words import fold
+from database.errors import Invalid, NotFound
+from settlement.contracts import Contract, record_contracts
+from settlement.money import PPB, check_currency, from_decimal
+from settlement.payees import Payee, PayeeRecord, record_payees
+from settlement.rates import (
+    PlatformTerms,
+    RateCard,
+    RateCardVersion,
+    platform_now,
+    record_platform,
+    record_rate_cards,
+)
+
+
+class InvalidCatalogue(Invalid):
+    """The file cannot be loaded; ``problems`` are all of them, each with its place in the file."""
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{source}: {problems[0]}{more}")
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueReport:
+    """How much was written: all zeros where everything was known already."""
+
+    payees: int
+    parties: int
+    artists: int
+    contracts: int
+    rate_cards: int
+    platform: int
+
+    @property
+    def changed(self) -> bool:
+        """True if anything was written."""
+        return any((self.payees, self.parties, self.artists, self.contracts, self.rate_cards, self.platform))
+
+
+def load_catalogue(session: Session, source: str | Path, *, actor: str, reason: str) -> CatalogueReport:
+    """Load a catalogue from a file (a `Path`) or from its text (a `str`), whole or not at all.
+
+    Raises:
+        NotFound: no such file.
+        InvalidCatalogue: anything in it is wrong, or names what neither it nor the database has.
+        Conflict: terms are recorded otherwise from the same day on.
+    """
+    name = source.name if isinstance(source, Path) else "catalogue"
+    document = _parse(_read(source) if isinstance(source, Path) else source, name)
+    zone = _zone(session, document, name)
+    problems = list(_problems(session, document))
+    if problems:
+        raise InvalidCatalogue(name, problems)
+    platform = document.platform
+    parties: list[_Payee] = [*document.payees, *([platform] if platform else [])]
+    payees, versions = record_payees(session, [p.record() for p in parties], actor=actor, reason=reason)
+    written = {
+        "artists": record_artists(
+            session,
+            [Artist(a.id, 0, a.name, tuple(a.aliases)) for a in document.artists],
+            actor=actor,
+            reason=reason,
+        ),
+        "contracts": record_contracts(
+            session,
+            [
+                Contract(c.id, c.artist, _midnight(c.valid_from, zone), c.splits or {})
+                for c in document.contracts
+            ],
+            actor=actor,
+            reason=reason,
+        ),
+        "rate_cards": record_rate_cards(
+            session, [card.record(zone) for card in document.rate_cards], actor=actor, reason=reason
+        ),
+        "platform": record_platform(session, platform.terms(), actor=actor, reason=reason) if platform else 0,
+    }
+    return CatalogueReport(payees=payees, parties=versions, **written)
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone)
+
+
+def _id(text: str) -> str:
+    # Ids are parts of account codes, line ids and file names.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError("is not an id: write letters, digits, '.', '_' and '-', at most 64")
+    return text
+
+
+def _artist_id(text: str) -> str:
+    if text == "C":
+        raise ValueError("'C' stands for content; give the artist another id")
+    return text
+
+
+def _text(text: str) -> str:
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    if not text or not text.isprintable():
+        raise ValueError("is empty, or has characters that cannot be printed")
+    return text
+
+
+def _decimal(value: Any) -> Any:
+    """What YAML makes of an unquoted number: an integer is exact, a float is not."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        raise ValueError(f"write it in quotes, so that no digit is lost: '{value}'")
+    return value
+
+
+def _percentage(value: Any) -> int:
+    """Ppb of a percentage such as "33.3333333": whole ppb only."""
+    value = _decimal(value)
+    match = re.fullmatch(r"([0-9]{1,3})(?:\.([0-9]{1,7}))?\s*%?", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(
+            "is not a percentage: write digits, '.' and at most 7 decimals in quotes, as \"33.5\""
+        )
+    ppb = int(match[1]) * (PPB // 100) + int((match[2] or "").ljust(7, "0"))
+    if ppb > PPB:
+        raise ValueError("is more than 100 %")
+    return ppb
+
+
+def _amount(value: Any) -> int:
+    try:
+        micros = from_decimal(_decimal(value)) if isinstance(_decimal(value), str) else -1
+    except Invalid as error:
+        raise ValueError(error.message) from None
+    if micros < 0:
+        raise ValueError('is not an amount: write it in quotes, for example "23.80"')
+    return micros
+
+
+def _currency(code: str) -> str:
+    try:
+        return check_currency(code)
+    except Invalid as error:
+        raise ValueError(error.message) from None
+
+
+# Neither message repeats the account: it may end up in a log.
+def _iban(text: str) -> str:
+    try:
+        return str(IBAN(text))
+    except SchwiftyException:
+        raise ValueError("is not a valid IBAN: a digit is wrong or missing") from None
+
+
+def _bic(text: str) -> str:
+    try:
+        return str(BIC(text))
+    except SchwiftyException:
+        raise ValueError("is not a valid BIC") from None
+
+
+def _country(text: str) -> str:
+    if not re.fullmatch(r"[A-Z]{2}", text):
+        raise ValueError("is not a country: write two capital letters as in ISO 3166, for example DE")
+    return text
+
+
+def _known_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is not a time zone: write its IANA name, for example Europe/Berlin") from None
+    return text
+
+
+_Id = Annotated[str, AfterValidator(_id)]
+_Text = Annotated[str, Field(max_length=200), AfterValidator(_text)]
+_Percentage = Annotated[int, BeforeValidator(_percentage)]
+_Amount = Annotated[int, BeforeValidator(_amount)]
+_Currency = Annotated[str, AfterValidator(_currency)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Address(_Entry):
+    town: _Text
+    country: Annotated[str, AfterValidator(_country)]
+    street: _Text | None = None
+    building: _Text | None = None
+    postcode: _Text | None = None
+
+
+class _Payee(_Entry):
+    id: _Id
+    kind: Literal["person", "estate", "society", "company", "model_developer", "fund"]
+    currency: _Currency
+    name: _Text
+    address: _Address | None = None
+    email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=200)] | None = None
+    iban: Annotated[str, AfterValidator(_iban)] | None = None
+    bic: Annotated[str, AfterValidator(_bic)] | None = None
+    language: Annotated[str, Field(pattern="^[a-z]{2}$")] | None = None
+    tax_id: _Text | None = None
+
+    def record(self) -> PayeeRecord:
+        details = self.model_dump(include=_DETAILS, exclude_none=True)
+        return PayeeRecord(self.id, self.kind, self.currency, details)
+
+
+_DETAILS = {"name", "address", "email", "iban", "bic", "language", "tax_id"}
+
+
+class _Dispute(_Entry):
+    contact: _Text
+    days: Annotated[int, Field(gt=0, le=36_500)] | None = None
+
+
+class _Platform(_Payee):
+    kind: Literal["company"] = "company"
+    valid_from: date
+    zone: Annotated[str, AfterValidator(_known_zone)]
+    default_rate_card: _Id
+    model_developer: _Id
+    minimum_payout: dict[_Currency, _Amount]
+    dispute: _Dispute
+
+    def terms(self) -> PlatformTerms:
+        return PlatformTerms(
+            valid_from=_midnight(self.valid_from, ZoneInfo(self.zone)),
+            platform_payee_id=self.id,
+            model_developer_id=self.model_developer,
+            default_rate_card_id=self.default_rate_card,
+            zone=self.zone,
+            minimum_payout={currency: str(micros) for currency, micros in self.minimum_payout.items()},
+            dispute_contact=self.dispute.contact,
+            dispute_days=self.dispute.days,
+        )
+
+
+class _Artist(_Entry):
+    id: Annotated[str, AfterValidator(_id), AfterValidator(_artist_id)]
+    name: _Text
+    aliases: list[_Text] = []
+
+
+class _Contract(_Entry):
+    id: _Id
+    artist: _Id
+    valid_from: date
+    splits: Annotated[dict[_Id, _Percentage], Field(min_length=1)] | None = None
+    ended: bool = False
+
+    @model_validator(mode="after")
+    def _splits_or_end(self) -> "_Contract":
+        if self.ended == (self.splits is not None):
+            raise ValueError("write either splits or `ended: true`")
+        if self.splits is not None:
+            if not all(self.splits.values()):
+                raise ValueError("splits: a payee gets 0 %: leave the payee out")
+            total = sum(self.splits.values())
+            if total != PPB:
+                whole, rest = divmod(total, PPB // 100)
+                shown = f"{whole}.{rest:07}".rstrip("0").rstrip(".")
+                raise ValueError(f"splits: {shown} % in all, not 100")
+        return self
+
+
+class _RateCard(_Entry):
+    id: _Id
+    valid_from: date
+    model: Literal["per_image", "period_pool"]
+    rate: _Percentage | None = None
+    fee: Annotated[dict[_Currency, _Amount], Field(min_length=1, max_length=1)] | None = None
+    content_to: Literal["model_developer", "artists"] = "model_developer"
+    distribution_key: Literal["attribution", "equal", "proxy"] = "attribution"
+
+    @model_validator(mode="after")
+    def _rate_or_fee(self) -> "_RateCard":
+        if (self.rate is None) == (self.fee is None):
+            raise ValueError("write either a rate or a fee")
+        if self.model == "period_pool" and self.rate is None:
+            raise ValueError("a period pool is a rate of the period's revenue: it has no fee")
+        if self.distribution_key == "proxy":
+            raise ValueError(
+                "distribution_key: proxy needs a table of weights, which a catalogue file cannot hold yet; "
+                "use attribution or equal"
+            )
+        return self
+
+    def record(self, zone: ZoneInfo) -> RateCard:
+        currency, fee = next(iter(self.fee.items())) if self.fee else (None, None)
+        return RateCard(
+            rate_card_id=self.id,
+            valid_from=_midnight(self.valid_from, zone),
+            model=self.model,
+            rate_ppb=self.rate,
+            fee_micros=fee,
+            currency=currency,
+            content_to=self.content_to,
+            distribution_key=self.distribution_key,
+        )
+
+
+class _Document(_Entry):
+    platform: _Platform | None = None
+    payees: list[_Payee] = []
+    artists: list[_Artist] = []
+    contracts: list[_Contract] = []
+    rate_cards: list[_RateCard] = []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}: give the path of a catalogue (YAML)") from None
+    except UnicodeDecodeError:
+        raise Invalid(f"{path} is not text in UTF-8: save it as UTF-8 and load it again") from None
+    except OSError as error:
+        raise Invalid(
+            f"{path} cannot be read ({error.strerror}): give the path of a catalogue (YAML)"
+        ) from None
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """YAML as written: a key that stands twice is a mistake, and not the last one's."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} stands twice", key.start_mark
+                )
+            seen.add(key.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _parse(text: str, name: str) -> _Document:
+    try:
+        loaded = yaml.load(text, _Loader)  # noqa: S506  (_Loader is a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise InvalidCatalogue(name, [f"{place}{error.problem or 'is not YAML'}"]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidCatalogue(name, [f"is not YAML: {str(error).splitlines()[0]}"]) from None
+    if not isinstance(loaded, dict):
+        raise InvalidCatalogue(
+            name, ["is not a catalogue: it needs platform, payees, artists, contracts, rate_cards"]
+        )
+    try:
+        return _Document.model_validate(loaded)
+    except ValidationError as error:
+        raise InvalidCatalogue(name, [_place_and_reason(problem) for problem in error.errors()]) from None
+
+
+def _place_and_reason(problem: Any) -> str:
+    place = ""
+    for part in problem["loc"]:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif part != "[key]":
+            place += f".{part}" if place else str(part)
+    match problem["type"]:
+        case "missing":
+            reason = "is missing"
+        case "extra_forbidden":
+            reason = "is not known here: check the spelling"
+        case "value_error":
+            reason = str(problem["ctx"]["error"])
+        case _:
+            reason = problem["msg"][0].lower() + problem["msg"][1:]
+    # A rule about several fields names its field itself.
+    return f"{place}.{reason}" if reason.startswith("splits: ") else f"{place}: {reason}"
+
+
+def _zone(session: Session, document: _Document, name: str) -> ZoneInfo:
+    if document.platform is not None:
+        return ZoneInfo(document.platform.zone)
+    known = platform_now(session)
+    if known is None:
+        raise InvalidCatalogue(name, ["platform: is missing: the first catalogue must name the platform"])
+    return ZoneInfo(known.zone)
+
+
+def _problems(session: Session, document: _Document) -> Iterator[str]:
+    """What is wrong between the parts of the file, and between the file and the database."""
+    yield from _repeated("payees", [payee.id for payee in document.payees])
+    yield from _repeated("artists", [artist.id for artist in document.artists])
+    yield from _repeated("contracts", [(c.artist, str(c.valid_from)) for c in document.contracts])
+    yield from _repeated("rate_cards", [(c.id, str(c.valid_from)) for c in document.rate_cards])
+
+    platform = document.platform
+    payees = {payee.id for payee in document.payees} | set(session.scalars(select(Payee.payee_id)))
+    if platform is not None:
+        if platform.id in {payee.id for payee in document.payees}:
+            yield f"platform.id: payee {platform.id} has this id already"
+        if platform.model_developer not in payees:
+            yield f"platform.model_developer: there is no payee {platform.model_developer}: add it under payees"
+        cards = {card.id for card in document.rate_cards}
+        cards |= set(session.scalars(select(RateCardVersion.rate_card_id).distinct()))
+        if platform.default_rate_card not in cards:
+            yield (
+                f"platform.default_rate_card: there is no rate card {platform.default_rate_card}: "
+                "add it under rate_cards"
+            )
+    known = {artist.id: artist for artist in artists(session)}
+    given = {artist.id for artist in document.artists}
+    for number, contract in enumerate(document.contracts):
+        if contract.artist not in given | known.keys():
+            yield f"contracts[{number}].artist: there is no artist {contract.artist}: add her under artists"
+        for payee in contract.splits or {}:
+            if payee not in payees:
+                yield f"contracts[{number}].splits: there is no payee {payee}: add it under payees"
+
+    # Two artists of one name: a prompt could not say whom it means.
+    owners: dict[str, str] = {}
+    for artist in known.values():
+        if artist.id not in given:
+            owners |= {fold(name): artist.id for name in (artist.name, *artist.aliases)}
+    for number, entry in enumerate(document.artists):
+        places = [("name", entry.name), *((f"aliases[{i}]", alias) for i, alias in enumerate(entry.aliases))]
+        for place, alias in places:
+            folded = fold(alias)
+            if not folded:
+                yield f"artists[{number}].{place}: {alias!r} has no letter to recognise it by"
+            elif owners.setdefault(folded, entry.id) != entry.id:
+                yield f"artists[{number}].{place}: {alias!r} is a name of artist {owners[folded]} already"
+
+
+def _repeated(part: str, keys: list[Any]) -> Iterator[str]:
+    for key, count in Counter(keys).items():
+        if count > 1:
+            shown = key if isinstance(key, str) else f"{key[0]} from {key[1]} on"
+            yield f"{part}: {shown} stands {count} times"
