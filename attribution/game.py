@@ -104,7 +104,10 @@ def build_game(
 
 def _once(mentions: Sequence[Finding]) -> list[Finding]:
     """The first mention of each artist."""
-    return list({mention.artist_id: mention for mention in reversed(mentions)}.values())[::-1]
+    first: dict[str, Finding] = {}
+    for mention in mentions:
+        first.setdefault(mention.artist_id, mention)
+    return list(first.values())
 
 
 def artists_alone(names: Sequence[str]) -> str:
