@@ -2,14 +2,15 @@
 
     create -> approve (another person) -> reserve -> hand over -> record what the bank reports
 
-Every step is idempotent and leaves the books right if the process dies after it. An attempt is committed before the bank
-hears of it, and its id is the key under which the bank knows it. Services never commit; the edge commits after each step.
+Every step is idempotent and leaves the books right if the process dies after it. An attempt is committed before the
+bank hears of it, and its id is the key under which the bank knows it. The edge commits after each step.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import rfc8785
 from sqlalchemy import func, select, text
@@ -33,7 +34,7 @@ from settlement.payouts.models import (
 )
 from settlement.payouts.pain001 import BankAccount, Payment, PaymentFile, payment_file_bytes
 from settlement.periods.models import Approval, Period
-from settlement.rates import PlatformVersion, platform_at
+from settlement.rates import platform_at, platform_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ def plan(session: Session, currency: str) -> list[Decision]:
         raise Refused("no period is closed yet, so nothing is due: close one with `royalty period close`")
     minimum = int(platform_at(session, closed).minimum_payout.get(currency, "0"))
     owed = {
-        code.split(":")[1]: -balance
-        for code, balance in balances(session, "royalties_payable:").items()
+        posting.PAYABLE.owner_of(code): -balance
+        for code, balance in balances(session, f"{posting.PAYABLE.name}:").items()
         if code.endswith(f":{currency}") and balance < 0
     }
     held = set(
@@ -110,9 +111,12 @@ def create_batch(session: Session, currency: str, execution_date: date, maker: s
     if not any(decision.amount for decision in decisions):
         raise Refused(f"nobody can be paid in {currency} now; `royalty payout create --dry-run` shows why")
     prefix = f"{currency}-{execution_date:%Y%m%d}-"
-    number = 1 + session.scalars(
-        select(func.count()).select_from(PayoutBatch).where(PayoutBatch.batch_id.startswith(prefix))
-    ).one()
+    number = (
+        1
+        + session.scalars(
+            select(func.count()).select_from(PayoutBatch).where(PayoutBatch.batch_id.startswith(prefix))
+        ).one()
+    )
     batch = PayoutBatch(
         batch_id=f"{prefix}{number}",
         currency=currency,
@@ -209,7 +213,9 @@ def reserve(session: Session, batch_id: str, actor: str, at: datetime) -> list[P
         )
     )
     if approval is None:
-        raise Refused(f"batch {batch_id} is not approved: another operator runs `royalty payout approve {batch_id}`")
+        raise Refused(
+            f"batch {batch_id} is not approved: another operator runs `royalty payout approve {batch_id}`"
+        )
     state = batch_state(session, batch_id)
     if state == "submitting":
         return _attempts(session, batch_id)
@@ -218,7 +224,9 @@ def reserve(session: Session, batch_id: str, actor: str, at: datetime) -> list[P
     today = {decision.payee_id: decision for decision in plan(session, batch.currency)}
     payouts = list(
         session.scalars(
-            select(Payout).where(Payout.batch_id == batch_id, Payout.decision == "pay").order_by(Payout.payee_id)
+            select(Payout)
+            .where(Payout.batch_id == batch_id, Payout.decision == "pay")
+            .order_by(Payout.payee_id)
         )
     )
     attempts, entries = [], []
@@ -265,15 +273,18 @@ def payment_file(session: Session, batch_id: str) -> tuple[str, bytes]:
     batch = _batch(session, batch_id)
     attempts = _attempts(session, batch_id)
     reserved_at = session.scalar(
-        select(BatchEvent.recorded_at).where(BatchEvent.batch_id == batch_id, BatchEvent.state == "submitting")
+        select(BatchEvent.recorded_at).where(
+            BatchEvent.batch_id == batch_id, BatchEvent.state == "submitting"
+        )
     )
     if reserved_at is None:
         raise Conflict(f"batch {batch_id} is {batch_state(session, batch_id)}: reserve it first")
     payouts = {
-        payout.payout_id: payout for payout in session.scalars(select(Payout).where(Payout.batch_id == batch_id))
+        payout.payout_id: payout
+        for payout in session.scalars(select(Payout).where(Payout.batch_id == batch_id))
     }
     details = _party_versions(session, payouts.values())
-    platform = session.scalars(select(PlatformVersion).order_by(PlatformVersion.valid_from.desc())).first()
+    platform = platform_now(session)
     if platform is None:
         raise NotFound("no platform terms are loaded: run `royalty catalogue load FILE`")
     debtor = party_of(session, platform.platform_payee_id)
@@ -333,7 +344,11 @@ class Outcome:
     reason: str = ""
 
 
-_FROM = {"paid": {"submitted", "accepted", "unknown"}, "rejected": {"submitted", "accepted", "unknown"}, "returned": {"paid"}}
+_FROM = {
+    "paid": {"submitted", "accepted", "unknown"},
+    "rejected": {"submitted", "accepted", "unknown"},
+    "returned": {"paid"},
+}
 
 
 def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -> list[tuple[Outcome, str]]:
@@ -369,10 +384,23 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
             continue
         book = posting.PAYOUT_OUTCOMES[outcome.state]
         entries.extend(
-            book(attempt.attempt_id, payout.payee_id, payout.currency, attempt.amount_micros, booked_at=outcome.at, actor=actor)
+            book(
+                attempt.attempt_id,
+                payout.payee_id,
+                payout.currency,
+                attempt.amount_micros,
+                booked_at=outcome.at,
+                actor=actor,
+            )
         )
         _payout_event(
-            session, payout.payout_id, attempt.attempt_id, outcome.state, actor, outcome.at, {"reason": outcome.reason}
+            session,
+            payout.payout_id,
+            attempt.attempt_id,
+            outcome.state,
+            actor,
+            outcome.at,
+            {"reason": outcome.reason},
         )
         history.append(outcome.state)
         batches.add(payout.batch_id)
@@ -398,7 +426,10 @@ def _settle(session: Session, batch_id: str, actor: str) -> None:
 def batch_state(session: Session, batch_id: str) -> str:
     """A batch's state: its newest event's; a draft that somebody has approved is approved."""
     state = session.scalar(
-        select(BatchEvent.state).where(BatchEvent.batch_id == batch_id).order_by(BatchEvent.id.desc()).limit(1)
+        select(BatchEvent.state)
+        .where(BatchEvent.batch_id == batch_id)
+        .order_by(BatchEvent.id.desc())
+        .limit(1)
     )
     if state != "draft":
         return state or "draft"
@@ -457,7 +488,9 @@ def batches(session: Session) -> list[PayoutBatch]:
 def _batch(session: Session, batch_id: str, *, lock: bool = False) -> PayoutBatch:
     if lock:
         # An advisory lock, because a batch is append-only and nobody may update (or lock) its row.
-        session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('payout:' || :id, 0))"), {"id": batch_id})
+        session.execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended('payout:' || :id, 0))"), {"id": batch_id}
+        )
     batch = session.get(PayoutBatch, batch_id)
     if batch is None:
         raise NotFound(f"no payout batch {batch_id}; `royalty payout list` shows what there is")
@@ -465,7 +498,7 @@ def _batch(session: Session, batch_id: str, *, lock: bool = False) -> PayoutBatc
 
 
 def _content_digest(currency: str, execution_date: date, decisions: Sequence[Decision]) -> bytes:
-    content = {
+    content: dict[str, Any] = {
         "currency": currency,
         "execution_date": execution_date.isoformat(),
         "payouts": [
@@ -543,4 +576,3 @@ def _payout_event(
             detail=dict(detail or {}),
         )
     )
-
