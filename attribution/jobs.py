@@ -338,4 +338,4 @@ def open_jobs(session: Session) -> dict[str, int]:
         .where(AttributionJob.state.in_(("pending", "leased")))
         .group_by(AttributionJob.state)
     )
-    return {"pending": 0, "leased": 0} | dict(counted.tuples().all())
+    return {"pending": 0, "leased": 0} | {str(state): int(count) for state, count in counted}

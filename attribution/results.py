@@ -1,12 +1,19 @@
 """What was computed: method versions, placebo tables, attributions, coalition values, shares. Append-only."""
 
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import factorial
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, func
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, func, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from attribution.generation import Image
+from attribution.shapley import PlaceboLevel, PlayerResult, UnattributedReason
 from database.base import XID8, Base, Key, RecordedAt
+from database.engine import psycopg_connection
 
 
 class MethodVersionRow(Base):
@@ -131,3 +138,141 @@ class AttributionShare(Base):
     placebo_threshold: Mapped[int | None]
     paid_numerator: Mapped[int]
     share_ppb: Mapped[int]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCoalition:
+    """v(S) of one coalition, with the evidence for it."""
+
+    value: int
+    """10^-9."""
+    picture_sha256: bytes
+    prompt_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What one image's attribution found, ready to be recorded."""
+
+    image_id: int
+    reason: UnattributedReason | None
+    """None: attributed."""
+    players: Sequence[PlayerResult]
+    """By slot; empty where no game was played."""
+    coalitions: Sequence[MeasuredCoalition]
+    """By bitmask; empty where no game was played."""
+    fidelity: int | None
+    """cos(logged file, our own render) in 10^-9."""
+    reading: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+
+_INSERT_ATTRIBUTIONS = text("""
+    INSERT INTO attribution.attribution
+        (image_id, method_id, status, reason, players, denominator, fidelity, reading, environment)
+    SELECT image_id, :method_id, CASE WHEN reason IS NULL THEN 'attributed' ELSE 'unattributed' END, reason, players,
+        denominator, fidelity, reading, environment
+    FROM unnest(CAST(:image_id AS bigint[]), CAST(:reason AS text[]), CAST(:players AS smallint[]),
+                CAST(:denominator AS bigint[]), CAST(:fidelity AS bigint[]), CAST(:reading AS jsonb[]),
+                CAST(:environment AS jsonb[]))
+        AS given (image_id, reason, players, denominator, fidelity, reading, environment)
+    ON CONFLICT (image_id, method_id) DO NOTHING
+    RETURNING id, image_id
+""")
+
+
+def record_results(session: Session, method_id: int, results: Sequence[ImageResult]) -> set[int]:
+    """Record attributions with their coalition values and shares, in the caller's transaction.
+
+    The first committed result of an image and method stands: what is there already is left as it is.
+
+    Returns:
+        Ids of the images whose result was recorded now.
+    """
+    if not results:
+        return set()
+    # One order for all: two workers with the same images wait for each other and never deadlock.
+    ordered = sorted(results, key=lambda result: result.image_id)
+    rows = session.execute(
+        _INSERT_ATTRIBUTIONS,
+        {
+            "method_id": method_id,
+            "image_id": [result.image_id for result in ordered],
+            "reason": [result.reason for result in ordered],
+            "players": [len(result.players) for result in ordered],
+            "denominator": [factorial(len(result.players)) for result in ordered],
+            "fidelity": [result.fidelity for result in ordered],
+            "reading": [json.dumps(result.reading) for result in ordered],
+            "environment": [json.dumps(result.environment) for result in ordered],
+        },
+    )
+    ids = {image_id: key for key, image_id in rows}
+    new = [(ids[result.image_id], result) for result in ordered if result.image_id in ids]
+    with psycopg_connection(session).cursor() as cursor:
+        with cursor.copy(
+            "COPY attribution.coalition_value (attribution_id, coalition, value, picture_sha256, prompt_sha256)"
+            " FROM STDIN"
+        ) as copy:
+            for key, result in new:
+                for coalition, measured in enumerate(result.coalitions):
+                    copy.write_row(
+                        (key, coalition, measured.value, measured.picture_sha256, measured.prompt_sha256)
+                    )
+        with cursor.copy(
+            "COPY attribution.attribution_share (attribution_id, slot, player, phi_numerator, placebo_mean,"
+            " adjusted_numerator, placebo_threshold, paid_numerator, share_ppb) FROM STDIN"
+        ) as copy:
+            for key, result in new:
+                for player in result.players:
+                    copy.write_row((key, *_share(player, factorial(len(result.players)))))
+    return set(ids)
+
+
+def _share(player: PlayerResult, unit: int) -> tuple[int | str | None, ...]:
+    placebo = player.placebo
+    return (
+        player.slot,
+        player.player,
+        _numerator(player.phi, unit),
+        None if placebo is None else placebo.mean,
+        _numerator(player.adjusted, unit),
+        None if placebo is None else placebo.threshold,
+        _numerator(player.paid, unit),
+        player.share_ppb,
+    )
+
+
+def _numerator(value: Fraction, unit: int) -> int:
+    scaled = value * unit
+    assert scaled.denominator == 1, "every Shapley value of n players is a multiple of 1/n!"
+    return scaled.numerator
+
+
+def attributed_among(session: Session, method_id: int, image_ids: Sequence[int]) -> set[int]:
+    """Those of the images that have a result by this method version already."""
+    rows = session.execute(
+        text(
+            "SELECT image_id FROM attribution.attribution WHERE method_id = :method_id AND image_id = ANY(:ids)"
+        ),
+        {"method_id": method_id, "ids": list(image_ids)},
+    )
+    return set(rows.scalars())
+
+
+def placebo_levels(
+    session: Session, method_id: int, weights_sha256: bytes
+) -> dict[int, tuple[PlaceboLevel, ...]]:
+    """The placebo table of one method on one model: by number of players, the levels of slot 1, 2, ...
+
+    A game size whose slots are not all there is left out.
+    """
+    found: dict[int, dict[int, PlaceboLevel]] = {}
+    for row in session.scalars(
+        select(Placebo).where(Placebo.method_id == method_id, Placebo.weights_sha256 == weights_sha256)
+    ):
+        found.setdefault(row.players, {})[row.slot] = PlaceboLevel(row.mean, row.threshold)
+    return {
+        players: tuple(levels[slot] for slot in range(1, players))
+        for players, levels in found.items()
+        if levels.keys() == set(range(1, players))
+    }

@@ -1,0 +1,118 @@
+"""Results: written whole, once, and recomputable in SQL."""
+
+import hashlib
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from attribution.ingest import log_images
+from attribution.results import ImageResult, MeasuredCoalition, record_results
+from attribution.shapley import PlaceboLevel, UnattributedReason, settle_game
+from tests.attribution.image_examples import a_method, record
+
+VALUES = [
+    100_000_000,
+    400_000_000,
+    300_000_000,
+    900_000_000,
+    250_000_000,
+    700_000_000,
+    500_000_001,
+    1_000_000_000,
+]
+ARTISTS = ("monet", "klimt")
+PLACEBO = (PlaceboLevel(10_000_003, 30_000_000), PlaceboLevel(9_000_001, 20_000_000))
+
+
+@pytest.fixture
+def logged(db: Session) -> tuple[int, list[int]]:
+    """A method version's id and two images' ids."""
+    method = a_method(db)
+    log_images(db, [record("a"), record("b")], method)
+    return method, list(db.scalars(text("SELECT id FROM attribution.image ORDER BY external_id")))
+
+
+def result(image_id: int, reason: UnattributedReason | None = None) -> ImageResult:
+    settled = settle_game(VALUES, ARTISTS, PLACEBO, minimum_gap=0 if reason is None else 10**9)
+    digest = hashlib.sha256(b"picture").digest()
+    return ImageResult(
+        image_id=image_id,
+        reason=settled.reason,
+        players=settled.players,
+        coalitions=[MeasuredCoalition(value, digest, digest) for value in VALUES],
+        fidelity=None,
+        reading={"mentions": []},
+        environment={"device": "cpu"},
+    )
+
+
+def test_values_and_shares_are_written_and_sql_computes_the_same(
+    db: Session, logged: tuple[int, list[int]]
+) -> None:
+    method, (first, second) = logged
+    below = UnattributedReason.BELOW_THRESHOLD
+    assert record_results(db, method, [result(second, below), result(first)]) == {first, second}
+    db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+    rows = db.execute(
+        text("SELECT status, reason, players FROM attribution.attribution ORDER BY image_id")
+    ).all()
+    assert rows == [("attributed", None, 3), ("unattributed", "below_threshold", 3)]
+    # phi, times n!, of every player from the coalition values alone
+    differing = db.scalar(
+        text("""
+            WITH weighed AS (
+                SELECT s.attribution_id, s.slot, s.phi_numerator, sum(v.value *
+                    CASE WHEN v.coalition >> s.slot & 1 = 1
+                        THEN factorial(size - 1) * factorial(a.players - size)
+                        ELSE -factorial(size) * factorial(a.players - 1 - size)
+                    END) AS phi
+                FROM attribution.attribution_share AS s
+                JOIN attribution.attribution AS a ON a.id = s.attribution_id
+                JOIN attribution.coalition_value AS v ON v.attribution_id = a.id
+                CROSS JOIN LATERAL bit_count(CAST(v.coalition AS bit(8))) AS size
+                GROUP BY s.attribution_id, s.slot, s.phi_numerator
+            ) SELECT count(*) FILTER (WHERE phi <> phi_numerator) * 100 + count(*) FROM weighed
+        """)
+    )
+    assert differing == 6, "six players, none of them different"
+    sums = db.execute(
+        text(
+            "SELECT image_id, sum(share_ppb) FROM attribution.attribution_share"
+            " JOIN attribution.attribution ON id = attribution_id GROUP BY image_id ORDER BY image_id"
+        )
+    )
+    assert [tuple(row) for row in sums] == [(first, 10**9), (second, 0)]
+
+
+def test_the_first_result_stands(db: Session, logged: tuple[int, list[int]]) -> None:
+    method, (first, second) = logged
+    assert record_results(db, method, [result(first)]) == {first}
+    assert record_results(
+        db, method, [result(first, UnattributedReason.BELOW_THRESHOLD), result(second)]
+    ) == {second}
+    assert (
+        db.scalar(text("SELECT status FROM attribution.attribution WHERE image_id = :id"), {"id": first})
+        == "attributed"
+    )
+    assert record_results(db, method, []) == set()
+
+
+def test_an_image_without_a_game(db: Session, logged: tuple[int, list[int]]) -> None:
+    method, (first, _) = logged
+    nobody = ImageResult(first, UnattributedReason.NO_RECOGNISED_ARTIST, (), (), None, {}, {})
+    record_results(db, method, [nobody])
+    db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+    row = db.execute(text("SELECT status, reason, players, denominator FROM attribution.attribution")).one()
+    assert tuple(row) == ("unattributed", "no_recognised_artist", 0, 1)
+
+
+def test_a_result_that_misses_a_coalition_is_not_committed(
+    db: Session, logged: tuple[int, list[int]]
+) -> None:
+    method, (first, _) = logged
+    whole = result(first)
+    record_results(db, method, [ImageResult(first, None, whole.players, whole.coalitions[:-1], None, {}, {})])
+    with pytest.raises(IntegrityError, match="7 coalition values of 8"):
+        db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
