@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
 
 def _only_embedded(what: str) -> None:
     if get_settings().database_url is not None:
-        raise Invalid(f"DATABASE_URL is set: {what} that server with its own tools, or unset it for the embedded one")
+        raise Invalid(
+            f"DATABASE_URL is set: {what} that server with its own tools, or unset it for the embedded one"
+        )
 
 
 @group.command()
@@ -56,7 +58,9 @@ def stop() -> None:
 
 @group.command("migrate")
 def migrate_command(
-    revision: Annotated[str, typer.Argument(help="A revision, `head` (newest) or `base` (nothing).")] = "head",
+    revision: Annotated[
+        str, typer.Argument(help="A revision, `head` (newest) or `base` (nothing).")
+    ] = "head",
 ) -> None:
     """Make or update the database's tables, guards and roles."""
     migrate(revision)
@@ -68,6 +72,6 @@ def psql(
     context: typer.Context,
     role: Annotated[PsqlRole, typer.Option("--as", help="Log in as this role.")] = PsqlRole.AUDITOR,
 ) -> None:
-    """Open psql, as the auditor unless told otherwise. Further arguments go to psql: `royalty db psql -- -c 'SELECT 1'`."""
+    """Open psql, as the auditor unless told otherwise; further arguments go to it: `royalty db psql -- -c 'SELECT 1'`."""
     program = str(embedded_server().program("psql"))
     os.execv(program, [program, conninfo(Role(role.value)), *context.args])  # noqa: S606

@@ -43,5 +43,7 @@ def operator(scope: str | None = None) -> Principal:
         raise Unauthenticated("nobody is logged in: run `royalty login USER`") from None
     principal = verify_token(token)
     if scope is not None and not principal.allows(scope):
-        raise Refused(f"{principal.username} may not do this: it needs the scope {scope}; log in as somebody who has it")
+        raise Refused(
+            f"{principal.username} may not do this: it needs the scope {scope}; log in as somebody who has it"
+        )
     return principal

@@ -4,10 +4,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from settlement.money import format_amount
+from settlement.money import format_money
 
 console = Console(highlight=False)
 
@@ -15,7 +22,9 @@ Advance = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()
+) -> Table:
     """A table in the house style.
 
     Args:
@@ -24,7 +33,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         rows: cells; anything printable, None as empty.
         right: headings of the columns of numbers.
     """
-    drawn = Table(title=title, title_justify="left", title_style="bold", header_style="bold cyan", box=None, pad_edge=False)
+    drawn = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold cyan",
+        box=None,
+        pad_edge=False,
+    )
     for column in columns:
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
@@ -39,7 +55,13 @@ def show(*args: object) -> None:
 
 def money(micros: int, currency: str) -> str:
     """An amount as a person reads it, to the micro where there is one."""
-    return format_amount(micros, currency)
+    return format_money(micros, currency)
+
+
+def percent(ppb: int) -> str:
+    """A share as a percentage with two decimals, rounded down."""
+    hundredths = ppb // 100_000
+    return f"{hundredths // 100}.{hundredths % 100:02} %"
 
 
 @contextmanager

@@ -33,7 +33,9 @@ def _password(confirm: bool) -> str:
 @group.command()
 def add(
     username: Annotated[str, typer.Argument(help="Lower case letters, digits, . _ @ + -")],
-    scope: Annotated[list[str] | None, typer.Option(help=f"What she may do: {', '.join(identity.SCOPES)}")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help=f"What she may do: {', '.join(identity.SCOPES)}")
+    ] = None,
     payee: Annotated[list[str] | None, typer.Option(help="Whose statements she reads.")] = None,
 ) -> None:
     """Create a user; the password is asked for, or read from standard input."""
@@ -63,7 +65,9 @@ def list_users() -> None:
     payees: dict[int, list[str]] = {}
     for user_id, payee_id in access:
         payees.setdefault(user_id, []).append(payee_id)
-    rows = [(user.username, ", ".join(user.scopes), ", ".join(sorted(payees.get(user.id, [])))) for user in users]
+    rows = [
+        (user.username, ", ".join(user.scopes), ", ".join(sorted(payees.get(user.id, [])))) for user in users
+    ]
     show(table("Users", ("user", "scopes", "payees"), rows))
 
 

@@ -22,10 +22,9 @@ from settlement.balance import of_which
 from settlement.ledger import balances, post
 from settlement.money import check_currency, to_decimal
 from settlement.payees import PartyVersion, parties_of, party_of
+from settlement.payouts.holds import open_holds
 from settlement.payouts.models import (
     BatchEvent,
-    Hold,
-    HoldRelease,
     Payout,
     PayoutAttempt,
     PayoutBatch,
@@ -67,11 +66,7 @@ def plan(session: Session, currency: str) -> list[Decision]:
         for code, balance in balances(session, f"{posting.PAYABLE.name}:").items()
         if code.endswith(f":{currency}") and balance < 0
     }
-    held = set(
-        session.scalars(
-            select(Hold.payee_id).where(~select(HoldRelease).where(HoldRelease.hold_id == Hold.id).exists())
-        )
-    )
+    held = {hold.payee_id for hold in open_holds(session)}
     reachable = {
         payee_id: version
         for payee_id, (version, details) in parties_of(session, owed).items()

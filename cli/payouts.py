@@ -1,0 +1,241 @@
+"""`royalty payout` and `royalty hold`: who is paid, approved by whom, handed to the bank, and what came of it."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.operator import operator
+from cli.screen import money, show, table
+from database.engine import session
+from database.errors import NotFound
+from database.roles import Role
+from database.settings import get_settings
+from settlement.payouts import holds, run
+from settlement.payouts.run import Decision
+
+group = typer.Typer(no_args_is_help=True, help="Pay what is owed: create, approve, submit, settle.")
+hold_group = typer.Typer(
+    no_args_is_help=True, help="Flags that stop a payee's payouts, never her statements."
+)
+
+_WHY = {
+    "pay": "",
+    "held": "a hold is open",
+    "below_minimum": "below the minimum payout; carried forward",
+    "no_bank_details": "no IBAN or no name is known",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the groups to the application."""
+    app.add_typer(group, name="payout")
+    app.add_typer(hold_group, name="hold")
+
+
+def _decisions(title: str, decisions: list[Decision], currency: str) -> None:
+    rows = [
+        (
+            decision.payee_id,
+            money(decision.balance, currency),
+            money(decision.amount, currency) if decision.amount else "",
+            _WHY[decision.decision],
+        )
+        for decision in decisions
+    ]
+    show(table(title, ("payee", "owed", "pays", "why not"), rows, right=("owed", "pays")))
+    total = sum(decision.amount for decision in decisions)
+    count = sum(1 for decision in decisions if decision.amount)
+    show(f"{count} of {len(decisions)} payees are paid {money(total, currency)}")
+
+
+@group.command()
+def create(
+    currency: Annotated[str, typer.Argument(help="ISO 4217 code, for example EUR.")],
+    execution_date: Annotated[
+        datetime | None,
+        typer.Option("--execution-date", formats=["%Y-%m-%d"], help="When the bank pays (default: today)."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show who would be paid; write nothing.")
+    ] = False,
+) -> None:
+    """Fix whom a run pays, and how much."""
+    maker = operator("payouts:write").username
+    with session(Role.PAYER) as opened:
+        decisions = run.plan(opened, currency)
+        if dry_run:
+            _decisions(f"Would be paid in {currency}", decisions, currency)
+            return
+        day = execution_date.date() if execution_date else datetime.now(UTC).date()
+        batch = run.create_batch(opened, currency, day, maker)
+        batch_id = batch.batch_id
+    _decisions(f"Batch {batch_id}", decisions, currency)
+    show(f"next: another operator runs `royalty payout approve {batch_id}`")
+
+
+@group.command()
+def approve(batch_id: Annotated[str, typer.Argument()]) -> None:
+    """Approve a batch that another operator made."""
+    checker = operator("payouts:approve").username
+    with session(Role.APPROVER) as opened:
+        run.approve_batch(opened, batch_id, checker)
+    show(f"batch {batch_id} is approved by {checker}; next: `royalty payout submit {batch_id}`")
+
+
+@group.command()
+def submit(
+    batch_id: Annotated[str, typer.Argument()],
+    on: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="When it is handed to the bank (default: now)."),
+    ] = None,
+) -> None:
+    """Reserve the money and write the bank's file. Stopped half-way, run it again."""
+    actor = operator("payouts:write").username
+    path = submit_batch(batch_id, actor, _moment(on))
+    show(f"batch {batch_id} is handed over: {path}")
+    show(f"next: when the bank confirms, `royalty payout settle {batch_id}`")
+
+
+def submit_batch(batch_id: str, actor: str, at: datetime) -> Path:
+    """Reserve, write the file, record the hand-over: three commits, each of which may be the last before a crash."""
+    with session(Role.PAYER) as opened:
+        run.reserve(opened, batch_id, actor, at)
+    with session(Role.PAYER) as opened:
+        name, content = run.payment_file(opened, batch_id)
+    path = get_settings().royalty_home / "payouts" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    with session(Role.PAYER) as opened:
+        run.handed_over(opened, batch_id, name, content, actor, at)
+    return path
+
+
+@group.command()
+def settle(
+    batch_id: Annotated[str, typer.Argument()],
+    on: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The bank's booking date (default: now).")
+    ] = None,
+    rejected: Annotated[list[str] | None, typer.Option(help="Attempt that the bank refused.")] = None,
+    returned: Annotated[
+        list[str] | None, typer.Option(help="Attempt whose money came back after it was paid.")
+    ] = None,
+) -> None:
+    """Record what the bank did: everything paid, but for the attempts named."""
+    actor = operator("payouts:write").username
+    taken = settle_batch(batch_id, actor, _moment(on), rejected or [], returned or [])
+    rows = [(outcome.attempt_id, outcome.state, result) for outcome, result in taken]
+    show(table(f"Batch {batch_id}", ("attempt", "bank says", "result"), rows))
+
+
+def settle_batch(
+    batch_id: str, actor: str, at: datetime, rejected: list[str], returned: list[str]
+) -> list[tuple[run.Outcome, str]]:
+    """Record one outcome for each attempt of a batch.
+
+    Raises:
+        NotFound: an attempt is named that is not in the batch.
+    """
+    with session(Role.PAYER) as opened:
+        attempts = [row.attempt_id for row in run.batch_rows(opened, batch_id) if row.attempt_id]
+        unknown = (set(rejected) | set(returned)) - set(attempts)
+        if unknown:
+            raise NotFound(
+                f"no attempt {sorted(unknown)[0]} in batch {batch_id}; `royalty payout show {batch_id}`"
+            )
+        outcomes = [
+            run.Outcome(
+                attempt,
+                "rejected" if attempt in rejected else "returned" if attempt in returned else "paid",
+                at,
+            )
+            for attempt in attempts
+        ]
+        return run.record_outcomes(opened, outcomes, actor)
+
+
+@group.command()
+def cancel(batch_id: Annotated[str, typer.Argument()]) -> None:
+    """Give up a batch that has not been submitted."""
+    actor = operator("payouts:write").username
+    with session(Role.PAYER) as opened:
+        run.cancel_batch(opened, batch_id, actor)
+    show(f"batch {batch_id} is cancelled")
+
+
+@group.command("list")
+def list_batches() -> None:
+    """Show every batch with its state."""
+    with session(Role.PAYER) as opened:
+        rows = [
+            (batch.batch_id, batch.execution_date, batch.maker, run.batch_state(opened, batch.batch_id))
+            for batch in run.batches(opened)
+        ]
+    show(table("Payout batches", ("batch", "execution", "made by", "state"), rows))
+
+
+@group.command("show")
+def show_batch(batch_id: Annotated[str, typer.Argument()]) -> None:
+    """Show everybody in a batch."""
+    currency = batch_id.split("-", maxsplit=1)[0]
+    with session(Role.PAYER) as opened:
+        rows = [
+            (
+                row.payee_id,
+                money(row.balance, currency),
+                money(row.amount, currency) if row.amount else "",
+                row.state,
+                row.attempt_id,
+                _WHY[row.decision],
+            )
+            for row in run.batch_rows(opened, batch_id)
+        ]
+    columns = ("payee", "owed", "pays", "state", "attempt", "why not")
+    show(table(f"Batch {batch_id}", columns, rows, right=("owed", "pays")))
+
+
+@hold_group.command("open")
+def open_hold(
+    payee: Annotated[str, typer.Argument()],
+    reason: Annotated[str, typer.Option(help="Shown to the payee.")],
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="When a decision is expected.")
+    ] = None,
+) -> None:
+    """Stop a payee's payouts."""
+    actor = operator("payouts:write").username
+    expected: date | None = until.date() if until else None
+    with session(Role.PAYER) as opened:
+        number = holds.open_hold(opened, payee, reason, actor, expected)
+    show(f"hold {number} is open on {payee}: statements go on, payouts stop")
+
+
+@hold_group.command("release")
+def release_hold(
+    number: Annotated[int, typer.Argument(help="The hold's number.")],
+    reason: Annotated[str, typer.Option(help="Why it ends.")],
+) -> None:
+    """End a hold."""
+    actor = operator("payouts:write").username
+    with session(Role.PAYER) as opened:
+        holds.release_hold(opened, number, reason, actor)
+    show(f"hold {number} is released")
+
+
+@hold_group.command("list")
+def list_holds() -> None:
+    """Show the holds that are open."""
+    with session(Role.PAYER) as opened:
+        rows = [
+            (h.id, h.payee_id, h.reason, f"{h.opened_at:%Y-%m-%d}", h.expected_until, h.actor)
+            for h in holds.open_holds(opened)
+        ]
+    show(table("Open holds", ("hold", "payee", "reason", "opened", "expected until", "by"), rows))
+
+
+def _moment(day: datetime | None) -> datetime:
+    """Noon of a day named, in UTC, or now."""
+    return day.replace(hour=12, tzinfo=UTC) if day else datetime.now(UTC)
