@@ -9,6 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from database.engine import embedded_server, engine
 from database.errors import Unavailable
@@ -47,6 +48,16 @@ def migrate(revision: str = "head") -> None:
         raise Unavailable(
             f"the database cannot be migrated: {str(error.orig).strip().splitlines()[0]}"
         ) from error
+
+
+def newest_revision() -> str:
+    """The revision that this code's migrations end with."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or "base"
+
+
+def recorded_revision(session: Session) -> str:
+    """The revision that the database says it is at; roles that were granted it may ask."""
+    return session.scalar(text("SELECT version_num FROM public.alembic_version")) or "base"
 
 
 def _is_ancestor(revision: str, current: str) -> bool:

@@ -1,0 +1,58 @@
+"""The application: what is served where. No business rules and no SQL live in this package."""
+
+from collections.abc import Mapping
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from api import documentation, problems
+from api.metrics import Metrics
+from api.middleware import BodyLimit, Observed
+from api.routers import monitoring, tokens
+from attribution.jobs import open_jobs
+from database.engine import session
+from database.migrate import newest_revision
+from database.roles import Role
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""A batch of 1,000 images with everything about them is below 4 MiB."""
+
+TAGS = [
+    {"name": "access", "description": "Tokens and keys."},
+    {"name": "monitoring", "description": "For machines that watch this one."},
+]
+
+
+def _name(route: APIRoute) -> str:
+    # Stable: the function's name, not one made of the path.
+    return route.name
+
+
+def _open_jobs() -> Mapping[str, int]:
+    with session(Role.ATTRIBUTION) as opened:
+        return open_jobs(opened)
+
+
+def create_app() -> FastAPI:
+    """A new application. Connects to nothing until the first request."""
+    app = FastAPI(
+        title="Royalty API",
+        version=version("royalty"),
+        docs_url=None,
+        redoc_url=None,
+        openapi_tags=TAGS,
+        generate_unique_id_function=_name,
+        redirect_slashes=False,
+    )
+    app.state.metrics = Metrics(_open_jobs)
+    app.state.login_guard = tokens.LoginGuard()
+    app.state.schema_version = newest_revision()
+    problems.install(app)
+    app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
+    app.add_middleware(Observed, metrics=app.state.metrics)  # added last is outermost
+    for router in (tokens.router, monitoring.router, documentation.router):
+        app.include_router(router)
+    app.openapi = partial(documentation.describe, app)  # type: ignore[method-assign]
+    return app
