@@ -1,6 +1,6 @@
 """Rate cards and platform terms: what a sale earns, the model developer, the minimum payout. Versions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -176,3 +176,42 @@ def platform_at(session: Session, moment: datetime) -> PlatformVersion:
 def platform_now(session: Session) -> PlatformVersion | None:
     """The platform's newest terms, in force now or later; None before the first catalogue is loaded."""
     return session.scalar(select(PlatformVersion).order_by(PlatformVersion.valid_from.desc()).limit(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Every version of the platform's terms and rate cards, newest first, to look up many sales."""
+
+    platforms: Sequence[PlatformVersion]
+    rate_cards: Mapping[str, Sequence[RateCardVersion]]
+
+    def objection(self, moment: datetime, rate_card_id: str | None, currency: str) -> str | None:
+        """Why a sale of that moment, rate card (None: the default) and currency cannot earn; None if it can."""
+        if rate_card_id is None:
+            platform = next((p for p in self.platforms if p.valid_from <= moment), None)
+            if platform is None:
+                return (
+                    f"no platform terms are in force on {moment.date()}; load a catalogue with an earlier "
+                    "valid_from"
+                )
+            rate_card_id = platform.default_rate_card_id
+        if rate_card_id not in self.rate_cards:
+            return f"there is no rate card {rate_card_id}; add it to the catalogue and load it"
+        card = next((c for c in self.rate_cards[rate_card_id] if c.valid_from <= moment), None)
+        if card is None:
+            return (
+                f"rate card {rate_card_id} is not in force on {moment.date()}; load a catalogue with an earlier "
+                "valid_from"
+            )
+        if card.currency is not None and card.currency != currency:
+            return f"rate card {rate_card_id} pays a fee in {card.currency}, the sale is in {currency}"
+        return None
+
+
+def load_terms(session: Session) -> Terms:
+    """All platform terms and rate cards; there are few."""
+    cards: dict[str, list[RateCardVersion]] = {}
+    for card in session.scalars(select(RateCardVersion).order_by(RateCardVersion.valid_from.desc())):
+        cards.setdefault(card.rate_card_id, []).append(card)
+    platforms = session.scalars(select(PlatformVersion).order_by(PlatformVersion.valid_from.desc())).all()
+    return Terms(platforms, cards)

@@ -36,14 +36,15 @@ CREATE CONSTRAINT TRIGGER contract_splits AFTER INSERT ON settlement.contract_sp
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard.check_split();
 ALTER TABLE settlement.contract_split ENABLE ALWAYS TRIGGER contract_splits;
 
--- All refunds of a sale together never exceed its price. Two refunds of one sale at once wait for each other.
+-- All refunds of a sale together never exceed its price. Transactions that write refunds wait for each other.
 CREATE FUNCTION guard.check_refund() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     price bigint;
 BEGIN
-    -- An advisory lock and not the sale's row: writers may not update sales, and locking a row needs that.
-    PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('settlement.refund', NEW.sale_id));
+    -- Not the sale's row: writers may not update sales, and locking a row needs that. Not a lock per sale either: a bulk
+    -- of refunds would fill the server's lock table.
+    PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('settlement.refund', 0));
     SELECT price_micros INTO price FROM ONLY settlement.sale WHERE id = NEW.sale_id;
     IF (SELECT sum(amount_micros) FROM ONLY settlement.refund WHERE sale_id = NEW.sale_id) > price THEN
         RAISE EXCEPTION 'the refunds of sale % exceed its price', NEW.sale_id
