@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from attribution.game import Game, artists_alone, build_game
@@ -147,6 +147,7 @@ words = st.sampled_from(
 @given(st.lists(words, max_size=15).map(" ".join))
 def test_absent_artists_are_gone_and_present_ones_are_named(prompt: str) -> None:
     played = game(prompt)
+    assume(not played.reading.passed_over)  # a person in the picture stays in the content
     assert len(played.prompts) == 1 << played.players
     for coalition, words_of_it in enumerate(played.prompts):
         named = set(game(words_of_it).artists)
