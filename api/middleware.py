@@ -9,9 +9,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.logs import described
 from api.metrics import Metrics
 from api.problems import KINDS, problem_response
+from database.logs import described
 
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 

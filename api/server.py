@@ -5,8 +5,8 @@ import socket
 
 import uvicorn
 
-from api import logs
 from api.app import create_app
+from database import logs
 from database.errors import Invalid, Unavailable, UserError
 
 

@@ -120,7 +120,7 @@ def test_requests_are_logged_by_template_without_personal_data(client: TestClien
 
 
 def test_logs_are_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from api import logs
+    from database import logs
 
     before = logging.root.handlers[:], logging.root.level
     try:
