@@ -72,6 +72,6 @@ def psql(
     context: typer.Context,
     role: Annotated[PsqlRole, typer.Option("--as", help="Log in as this role.")] = PsqlRole.AUDITOR,
 ) -> None:
-    """Open psql, as the auditor unless told otherwise; further arguments go to it: `royalty db psql -- -c 'SELECT 1'`."""
+    """Open psql, as the auditor unless told otherwise; more arguments go to it: `royalty db psql -- -l`."""
     program = str(embedded_server().program("psql"))
     os.execv(program, [program, conninfo(Role(role.value)), *context.args])  # noqa: S606
