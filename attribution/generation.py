@@ -114,8 +114,10 @@ def _from_hex(value: Any) -> Any:
     return value
 
 
-_Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_without_nul)]
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
+Words = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_without_nul)]
+"""A prompt."""
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
+"""An id or a name."""
 _Sha256 = Annotated[bytes, BeforeValidator(_from_hex)]
 _Document = Annotated[dict[str, Any], AfterValidator(_canonical)]
 
@@ -125,10 +127,10 @@ class ImageRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    external_id: _Name
+    external_id: Name
     """The platform's own id of the image: sending it twice records it once."""
-    prompt: _Text
-    negative_prompt: _Text = ""
+    prompt: Words
+    negative_prompt: Words = ""
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     """Seed of a `torch.Generator` on the CPU, from which the initial latents were drawn in fp32."""
     steps: Annotated[int, Field(ge=1, le=1000)]
@@ -136,22 +138,22 @@ class ImageRecord(BaseModel):
     width: Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
     """Pixels."""
     height: Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
-    scheduler: _Name
+    scheduler: Name
     """Class name of the diffusers scheduler."""
     scheduler_config: _Document
     eta: Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False, max_digits=12)] = Decimal(0)
-    model: _Name
+    model: Name
     """Path or hub id of the pipeline, for people."""
     weights_sha256: _Sha256
     """Hash of the pipeline's weights (`attribution.pipeline`): what decides whether an image can be rendered again."""
     latents_sha256: _Sha256 | None = None
     """Hash of the initial latents (CPU, fp32, little endian)."""
-    file: _Name | None = None
+    file: Name | None = None
     """Name of the image file under the images directory."""
     file_sha256: _Sha256 | None = None
-    customer: _Name | None = None
+    customer: Name | None = None
     """The platform's opaque customer id: no name, no address."""
-    artists: list[_Name] | None = None
+    artists: list[Name] | None = None
     """Artist ids, where the platform knows them; None: read from the prompt."""
     extra: _Document = {}
     """Adapters, library versions."""

@@ -1,0 +1,61 @@
+"""The image files of this installation: PNGs under `ROYALTY_HOME/images`, named for the image's external id."""
+
+import hashlib
+import io
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image as Picture
+
+from database.errors import Unavailable
+from database.settings import get_settings
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """A file under the images directory."""
+
+    name: str
+    sha256: bytes
+
+
+def images_directory() -> Path:
+    """Where files named in the generation log lie."""
+    return get_settings().royalty_home / "images"
+
+
+def store_picture(external_id: str, picture: Picture.Image) -> StoredPicture:
+    """Write a picture as PNG, whole or not at all. The name comes from the external id: storing it again replaces it.
+
+    Raises:
+        Unavailable: the images directory cannot be written.
+    """
+    digest = hashlib.sha256(external_id.encode()).hexdigest()
+    # Folders of a two-hundred-and-fifty-sixth each: a directory of a million files is slow to list.
+    name = f"{digest[:2]}/{digest[2:]}.png"
+    written = io.BytesIO()
+    picture.save(written, format="PNG")
+    path = images_directory() / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            part = Path(scratch) / path.name
+            part.write_bytes(written.getbuffer())
+            part.replace(path)
+    except OSError as error:
+        raise Unavailable(
+            f"{path.parent} cannot be written ({error.strerror}); free some disk space or set ROYALTY_HOME"
+        ) from error
+    return StoredPicture(name, hashlib.sha256(written.getbuffer()).digest())
+
+
+def open_picture(name: str, sha256: bytes | None) -> Picture.Image | None:
+    """The picture of a log entry as RGB; None if the file is not here or is not the file that was logged."""
+    try:
+        content = (images_directory() / name).read_bytes()
+        if sha256 is not None and hashlib.sha256(content).digest() != sha256:
+            return None
+        return Picture.open(io.BytesIO(content)).convert("RGB")
+    except (OSError, ValueError, Picture.DecompressionBombError):
+        return None
