@@ -136,6 +136,9 @@ def upgrade() -> None:
             "class IN ('asset', 'liability', 'equity', 'income', 'expense')", name=op.f("account_class_known")
         ),
         sa.CheckConstraint("code ~ (':' || currency || '$')", name=op.f("account_code_ends_in_currency")),
+        sa.CheckConstraint(
+            r"code !~ '[\x01-\x1f\x7f]'", name=op.f("account_code_without_control_characters")
+        ),
         sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name=op.f("account_currency_iso")),
         sa.PrimaryKeyConstraint("id", name=op.f("account_pkey")),
         sa.UniqueConstraint("code", name=op.f("account_code_key")),
@@ -162,6 +165,14 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.CheckConstraint("key <> ''", name=op.f("journal_key_not_empty")),
+        sa.CheckConstraint(
+            r"(kind || key) !~ '[\x01-\x1f\x7f]'", name=op.f("journal_without_control_characters")
+        ),
+        sa.CheckConstraint(
+            "booked_at >= '1970-01-01+00' AND booked_at < '10000-01-01+00'"
+            " AND value_date >= '1970-01-01' AND value_date < '10000-01-01'",
+            name=op.f("journal_dates_in_range"),
+        ),
         sa.CheckConstraint("lines >= 2", name=op.f("journal_two_lines_or_more")),
         sa.CheckConstraint("octet_length(content_sha256) = 32", name=op.f("journal_content_sha256_length")),
         sa.CheckConstraint("reverses <> id", name=op.f("journal_reverses_another")),
@@ -258,6 +269,8 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.Text(), nullable=False),
         sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.Column("execution_date", sa.Date(), nullable=False),
+        sa.Column("debtor_id", sa.Text(), nullable=False),
+        sa.Column("debtor_version", sa.BigInteger(), nullable=False),
         sa.Column("content_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("maker", sa.Text(), nullable=False),
         sa.Column(
@@ -265,6 +278,9 @@ def upgrade() -> None:
             sa.DateTime(timezone=True),
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["debtor_id"], ["settlement.payee.payee_id"], name=op.f("payout_batch_debtor_id_fkey")
         ),
         sa.PrimaryKeyConstraint("batch_id", name=op.f("payout_batch_pkey")),
         schema="settlement",
@@ -491,6 +507,7 @@ def upgrade() -> None:
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("currency", sa.CHAR(length=3), nullable=False),
         sa.CheckConstraint("amount <> 0", name=op.f("posting_amount_not_zero")),
+        sa.CheckConstraint("amount > '-9223372036854775808'", name=op.f("posting_amount_reversible")),
         sa.CheckConstraint("line BETWEEN 1 AND lines", name=op.f("posting_line_in_journal")),
         sa.ForeignKeyConstraint(
             ["account_id", "currency"],
@@ -537,6 +554,7 @@ def upgrade() -> None:
         "batch_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column(
@@ -553,7 +571,7 @@ def upgrade() -> None:
             ["batch_id"], ["settlement.payout_batch.batch_id"], name=op.f("batch_event_batch_id_fkey")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("batch_event_pkey")),
-        sa.UniqueConstraint("batch_id", "state", name=op.f("batch_event_batch_id_state_key")),
+        sa.UniqueConstraint("batch_id", "number", name=op.f("batch_event_batch_id_number_key")),
         schema="settlement",
     )
     op.create_table(
@@ -602,11 +620,11 @@ def upgrade() -> None:
         sa.Column("decision", sa.Text(), nullable=False),
         sa.Column("party_version", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
-            "amount_micros >= 0 AND (decision = 'pay') = (amount_micros > 0)",
+            "amount_micros BETWEEN 0 AND balance_micros AND (decision = 'pay') = (amount_micros > 0)",
             name=op.f("payout_amount_if_paid"),
         ),
         sa.CheckConstraint(
-            "decision IN ('pay', 'held', 'below_minimum', 'no_bank_details')",
+            "decision IN ('pay', 'held', 'below_minimum', 'below_unit', 'no_bank_details', 'bad_bank_details')",
             name=op.f("payout_decision_known"),
         ),
         sa.ForeignKeyConstraint(
@@ -976,6 +994,7 @@ def upgrade() -> None:
         "payout_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("payout_id", sa.Text(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("attempt_id", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("detail", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
@@ -988,7 +1007,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.CheckConstraint(
-            "state IN ('created', 'held', 'ready', 'reserved', 'submitted', 'accepted', 'paid', 'returned', 'rejected', 'unknown', 'cancelled')",
+            "state IN ('held', 'ready', 'reserved', 'submitted', 'accepted', 'paid', 'returned', 'rejected', 'unknown', 'cancelled')",
             name=op.f("payout_event_state_known"),
         ),
         sa.ForeignKeyConstraint(
@@ -1000,13 +1019,7 @@ def upgrade() -> None:
             ["payout_id"], ["settlement.payout.payout_id"], name=op.f("payout_event_payout_id_fkey")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("payout_event_pkey")),
-        sa.UniqueConstraint(
-            "payout_id",
-            "attempt_id",
-            "state",
-            name=op.f("payout_event_payout_id_attempt_id_state_key"),
-            postgresql_nulls_not_distinct=True,
-        ),
+        sa.UniqueConstraint("payout_id", "number", name=op.f("payout_event_payout_id_number_key")),
         schema="settlement",
     )
     op.create_table(

@@ -1,1 +1,35 @@
-"""A double-entry ledger inside PostgreSQL: accounts, journals, postings, and nothing of what they are about."""
+"""A double-entry ledger inside PostgreSQL. Knows accounts, journals and postings, nothing of what they are about."""
+
+from settlement.ledger.balances import (
+    AccountLine,
+    AccountStatement,
+    Cursor,
+    TrialBalanceRow,
+    account_statement,
+    balance,
+    balances,
+    trial_balance,
+)
+from settlement.ledger.entries import Entry, Line
+from settlement.ledger.post import PostCounts, PostResult, post, post_from_query, reverse
+from settlement.ledger.seals import seal, sealed_before
+
+__all__ = [
+    "AccountLine",
+    "AccountStatement",
+    "Cursor",
+    "Entry",
+    "Line",
+    "PostCounts",
+    "PostResult",
+    "TrialBalanceRow",
+    "account_statement",
+    "balance",
+    "balances",
+    "post",
+    "post_from_query",
+    "reverse",
+    "seal",
+    "sealed_before",
+    "trial_balance",
+]

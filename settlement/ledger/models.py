@@ -1,4 +1,4 @@
-"""Accounts, journals and postings. What must never be false is enforced by the database (`sql/ledger_guard.sql`)."""
+"""Accounts, journals and postings. What must never be false the database enforces (`sql/0001_ledger_guard.sql`)."""
 
 from datetime import date, datetime
 
@@ -26,6 +26,8 @@ class Account(Base):
         CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_iso"),
         # The code ends in its currency, so that one name can exist in several and a report cannot mix them.
         CheckConstraint("code ~ (':' || currency || '$')", name="code_ends_in_currency"),
+        # Codes, kinds and keys are fields of a journal's canonical text, which tabs and newlines separate.
+        CheckConstraint(r"code !~ '[\x01-\x1f\x7f]'", name="code_without_control_characters"),
         # Target of the posting's foreign key: a posting's currency is its account's.
         UniqueConstraint("id", "currency"),
         {"schema": "ledger"},
@@ -46,6 +48,13 @@ class Journal(Base):
     __table_args__ = (
         CheckConstraint("lines >= 2", name="two_lines_or_more"),
         CheckConstraint("key <> ''", name="key_not_empty"),
+        CheckConstraint(r"(kind || key) !~ '[\x01-\x1f\x7f]'", name="without_control_characters"),
+        # Not infinite, and nothing that other languages' dates cannot hold.
+        CheckConstraint(
+            "booked_at >= '1970-01-01+00' AND booked_at < '10000-01-01+00'"
+            " AND value_date >= '1970-01-01' AND value_date < '10000-01-01'",
+            name="dates_in_range",
+        ),
         CheckConstraint("octet_length(content_sha256) = 32", name="content_sha256_length"),
         CheckConstraint("reverses <> id", name="reverses_another"),
         # Target of the posting's foreign key: see Posting.
@@ -63,7 +72,7 @@ class Journal(Base):
     value_date: Mapped[date]
     lines: Mapped[int] = mapped_column(Integer)
     content_sha256: Mapped[bytes]
-    """Digest of kind, dates and lines: the same key with another digest is refused."""
+    """SHA-256 of kind, key, dates, lines and reversal (`guard.journal_text`): another under the same key is refused."""
     reverses: Mapped[int | None] = mapped_column(ForeignKey("ledger.journal.id"), unique=True)
     actor: Mapped[str]
     """The authenticated person or process that asked for it."""
@@ -87,6 +96,8 @@ class Posting(Base):
         ForeignKeyConstraint(["account_id", "currency"], ["ledger.account.id", "ledger.account.currency"]),
         CheckConstraint("line BETWEEN 1 AND lines", name="line_in_journal"),
         CheckConstraint("amount <> 0", name="amount_not_zero"),
+        # The one BIGINT without an opposite: its reversal could not be posted.
+        CheckConstraint("amount > '-9223372036854775808'", name="amount_reversible"),
         # Balance now, at a date, and the account's statement: one index each.
         Index("posting_account_idx", "account_id", "booked_at", "journal_id", postgresql_include=["amount"]),
         {"schema": "ledger"},

@@ -3,21 +3,22 @@
 -- Guarantee 1: every journal balances per currency and has exactly the lines it declares. One check per journal, on its
 -- header, at commit: a per-line trigger would re-sum the journal for every line. Once it has run no line number is free, so
 -- nothing can be added (primary key, line BETWEEN 1 AND lines, foreign key on lines).
+-- By index always: a connection keeps the plan, and one made when the table was small would scan it for every journal.
 CREATE FUNCTION guard.check_journal() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     found bigint;
     unbalanced text;
 BEGIN
-    SELECT count(*) INTO found FROM ONLY ledger.posting WHERE journal_id = NEW.id;
+    -- sum() of bigint is numeric: it cannot overflow.
+    SELECT coalesce(sum(here), 0), string_agg(currency || ' ' || total, ', ') FILTER (WHERE total <> 0)
+        INTO found, unbalanced
+        FROM (SELECT currency, count(*) AS here, sum(amount) AS total FROM ONLY ledger.posting
+              WHERE journal_id = NEW.id GROUP BY currency) AS by_currency;
     IF found <> NEW.lines THEN
         RAISE EXCEPTION 'journal % (%) declares % lines and has %', NEW.id, NEW.key, NEW.lines, found
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'journal_lines_complete';
     END IF;
-    -- sum() of bigint is numeric: it cannot overflow.
-    SELECT string_agg(currency || ' ' || total, ', ') INTO unbalanced FROM (
-        SELECT currency, sum(amount) AS total FROM ONLY ledger.posting WHERE journal_id = NEW.id
-        GROUP BY currency HAVING sum(amount) <> 0) AS off;
     IF unbalanced IS NOT NULL THEN
         RAISE EXCEPTION 'journal % (%) does not balance: %', NEW.id, NEW.key, unbalanced
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'journal_balances';
@@ -30,11 +31,33 @@ CREATE CONSTRAINT TRIGGER journal_balances AFTER INSERT ON ledger.journal
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION guard.check_journal();
 ALTER TABLE ledger.journal ENABLE ALWAYS TRIGGER journal_balances;
 
+-- Canonical bytes of a journal: what `content_sha256` is the digest of, in UTF-8. The header line, then one line per posting
+-- in order; fields separated by tabs, lines ended by newlines, neither of which a field can contain (CHECK), so no two
+-- journals share bytes. Instants in UTC to the microsecond, dates in ISO 8601, amounts in micros, no reversal as nothing.
+-- One definition for writing, replaying and verifying; bodies are parsed here and now, so no search_path can bend them.
+CREATE FUNCTION guard.journal_text(kind text, key text, booked_at timestamptz, value_date date, lines integer, reverses text)
+RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+RETURN 'journal/1' || E'\t' || kind || E'\t' || key
+    || E'\t' || to_char(booked_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || E'\t' || to_char(value_date::timestamp, 'YYYY-MM-DD')
+    || E'\t' || lines::text || E'\t' || coalesce(reverses, '') || E'\n';
+CREATE FUNCTION guard.posting_text(line integer, account text, amount bigint)
+RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN line::text || E'\t' || account || E'\t' || amount::text || E'\n';
+ALTER FUNCTION guard.journal_text(text, text, timestamptz, date, integer, text) OWNER TO royalty_guard;
+ALTER FUNCTION guard.posting_text(integer, text, bigint) OWNER TO royalty_guard;
+
 -- Guarantee 5: a sealed period takes no journal. Writers share a lock that sealing takes alone, so a writer that began
--- before the seal either commits before it or is refused; it never lands inside it.
+-- before the seal either commits before it or is refused; it never lands inside it. A snapshot older than the seal would not
+-- see it even after waiting: journals are written in READ COMMITTED, where every statement takes a new one.
 CREATE FUNCTION guard.lock_seal_shared() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'journals are written in READ COMMITTED transactions, not in %',
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'invalid_transaction_state', CONSTRAINT = 'journal_sees_every_seal';
+    END IF;
     PERFORM pg_catalog.pg_advisory_xact_lock_shared(pg_catalog.hashtextextended('ledger.seal', 0));
     RETURN NULL;
 END
