@@ -1,0 +1,326 @@
+"""Render many pictures in full batches of one fixed shape, each distinct picture once.
+
+One denoising loop of our own runs over rows of many images and coalitions in lock-step. Every forward has the same
+number of samples, padded where needed: at one batch shape a row's picture does not depend on its neighbours.
+"""
+
+import hashlib
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attribution.pipeline import Model
+from database.errors import Invalid
+
+DETERMINISTIC_SCHEDULERS = frozenset(
+    "DDIMScheduler PNDMScheduler EulerDiscreteScheduler DPMSolverMultistepScheduler DPMSolverSinglestepScheduler "
+    "UniPCMultistepScheduler DEISMultistepScheduler LMSDiscreteScheduler HeunDiscreteScheduler "
+    "KDPM2DiscreteScheduler".split()
+)
+"""Schedulers whose steps draw no noise: the initial latents decide the picture."""
+
+_TEXT_BATCH = 8
+_TEXTS_KEPT = 512
+_DECODED_TOGETHER = 8
+"""Latents decoded at once: 32 of 512 by 512 pixels overflow 32-bit indices inside the decoder."""
+
+
+class BrokenPictures(Exception):
+    """Some of the requested pictures are not numbers: an overflow in half precision, or damaged weights."""
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        super().__init__(f"pictures {list(indices)} are not finite")
+        self.indices = tuple(indices)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderRequest:
+    """Everything that decides one picture besides the weights."""
+
+    prompt: str
+    seed: int
+    """Of a `torch.Generator` on the CPU; the initial latents are drawn in fp32."""
+    steps: int
+    guidance: float
+    width: int
+    """Pixels."""
+    height: int
+    scheduler: str
+    """Class name in diffusers."""
+    scheduler_config: Mapping[str, Any] = field(hash=False)
+    negative_prompt: str = ""
+    latents: torch.Tensor | None = field(default=None, hash=False, compare=False)
+    """Initial latents instead of a seed's, shape (channels, height, width), before any scaling."""
+
+
+@dataclass
+class RenderStats:
+    """What an engine has done. One sample-forward is one latent through the UNet once."""
+
+    requested: int = 0
+    """Pictures asked for."""
+    rendered: int = 0
+    """Pictures rendered; the rest were the same as another."""
+    unet_samples: int = 0
+    """Sample-forwards of pictures."""
+    padding_samples: int = 0
+    """Sample-forwards that only fill a batch up."""
+    unet_calls: int = 0
+    texts_encoded: int = 0
+
+
+@dataclass(slots=True)
+class _Row:
+    """One distinct picture to be rendered, and the requests it answers."""
+
+    key: bytes
+    latents: torch.Tensor
+    positive: tuple[int, ...]
+    negative: tuple[int, ...] | None
+    """None where one forward is enough: no guidance, or the same text on both sides."""
+    guidance: float
+    indices: list[int]
+
+    @property
+    def cost(self) -> int:
+        return 1 if self.negative is None else 2
+
+
+def is_deterministic(scheduler: str, config: Mapping[str, Any], eta: float) -> bool:
+    """Whether the initial latents alone decide the picture: no ancestral or SDE sampler, no eta."""
+    stochastic = eta > 0 or "sde" in str(config.get("algorithm_type", ""))
+    return scheduler in DETERMINISTIC_SCHEDULERS and not stochastic
+
+
+def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
+    """A fresh scheduler: they remember earlier steps, so each batch has its own.
+
+    Raises:
+        Invalid: there is no such scheduler, or the configuration does not fit it.
+    """
+    if name not in DETERMINISTIC_SCHEDULERS:
+        known = ", ".join(sorted(DETERMINISTIC_SCHEDULERS))
+        raise Invalid(f"Scheduler {name!r} cannot be rendered again; these can: {known}.")
+    try:
+        return getattr(diffusers, name).from_config(dict(config))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise Invalid(f"Scheduler {name} does not take this configuration: {error}") from error
+
+
+def _check_steps(scheduler: Any, steps: int) -> None:
+    if not 1 <= steps <= 1000:
+        raise Invalid(f"{steps} steps cannot be rendered: 1 to 1000 can.")
+    try:
+        scheduler.set_timesteps(steps)
+    except (ValueError, IndexError, TypeError) as error:
+        name = type(scheduler).__name__
+        raise Invalid(f"{name} as configured cannot make a picture in {steps} steps: {error}") from error
+
+
+def initial_latents(model: Model, seed: int, width: int, height: int) -> torch.Tensor:
+    """The initial noise of a seed, shape (channels, height, width) in latent units, fp32 on the CPU."""
+    factor = model.pipeline.vae_scale_factor
+    if width % factor or height % factor or min(width, height) < factor:
+        raise Invalid(
+            f"A picture of {width} by {height} pixels does not fit: sides are multiples of {factor}."
+        )
+    shape = (1, model.pipeline.unet.config.in_channels, height // factor, width // factor)
+    return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)[0]
+
+
+def latents_sha256(latents: torch.Tensor) -> bytes:
+    """SHA-256 of the values as little-endian fp32, in row-major order."""
+    values = latents.detach().to("cpu", torch.float32).contiguous().numpy()
+    return hashlib.sha256((values if sys.byteorder == "little" else values.byteswap()).tobytes()).digest()
+
+
+class RenderEngine:
+    """Renders requests on one model with one batch shape."""
+
+    def __init__(self, model: Model, *, bucket: int = 16, threads: int | None = None) -> None:
+        """Prepare an engine.
+
+        Args:
+            model: The loaded pipeline.
+            bucket: Samples in every UNet forward, at least 2.
+            threads: CPU threads to compute with, for the whole process; None leaves them as they are.
+        """
+        if bucket < 2:
+            raise ValueError("a bucket holds at least the two samples of one guided picture")
+        self.model = model
+        self.bucket = bucket
+        self.stats = RenderStats()
+        self._threads = threads
+        self._ids = lru_cache(4096)(lambda text: model.token_ids([text])[0])
+        self._noise = lru_cache(256)(self._draw)
+        self._checked_schedulers: set[tuple[str, str, int]] = set()
+        self._texts: OrderedDict[tuple[int, ...], torch.Tensor] = OrderedDict()
+
+    def key(self, request: RenderRequest) -> bytes:
+        """Hash of everything the picture depends on: equal keys, equal pictures.
+
+        Raises:
+            Invalid: the request cannot be rendered on this model.
+        """
+        return self._row(request, 0).key
+
+    def render(self, requests: Sequence[RenderRequest]) -> list[NDArray[np.uint8]]:
+        """The pictures in the order of the requests, each of shape (height, width, 3), 8 bits a channel.
+
+        Raises:
+            Invalid: a request cannot be rendered on this model.
+            BrokenPictures: some pictures are not finite.
+        """
+        pictures: list[NDArray[np.uint8] | None] = [None] * len(requests)
+        for indices, images in self.batches(requests):
+            for places, picture in zip(indices, to_pixels(images).cpu().numpy(), strict=True):
+                for place in places:
+                    pictures[place] = picture
+        return [picture for picture in pictures if picture is not None]
+
+    def batches(self, requests: Sequence[RenderRequest]) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
+        """Render, batch by batch as they come.
+
+        Yields:
+            For each picture of a batch the indices of the requests it answers; and the pictures on the device,
+            values 0..1 in fp32, shape (pictures, 3, height, width).
+        """
+        self.stats.requested += len(requests)
+        groups: dict[tuple[str, str, int, int, int], dict[bytes, _Row]] = {}
+        for index, request in enumerate(requests):
+            row = self._row(request, index)
+            config = _canonical(request.scheduler_config)
+            lockstep = (request.scheduler, config, request.steps, request.width, request.height)
+            known = groups.setdefault(lockstep, {}).setdefault(row.key, row)
+            if known is not row:
+                known.indices.append(index)
+        for (scheduler, config, steps, _, _), rows in groups.items():
+            for batch in self._packed(rows.values()):
+                latents = self._denoise(batch, make_scheduler(scheduler, json.loads(config)), steps)
+                for start in range(0, len(batch), _DECODED_TOGETHER):
+                    chunk = batch[start : start + _DECODED_TOGETHER]
+                    images = self._decode(latents[start : start + _DECODED_TOGETHER], chunk)
+                    self.stats.rendered += len(chunk)
+                    yield [row.indices for row in chunk], images
+
+    def _draw(self, seed: int, width: int, height: int) -> tuple[torch.Tensor, bytes]:
+        latents = initial_latents(self.model, seed, width, height)
+        return latents, latents_sha256(latents)
+
+    def _row(self, request: RenderRequest, index: int) -> _Row:
+        config = _canonical(request.scheduler_config)
+        if (request.scheduler, config, request.steps) not in self._checked_schedulers:
+            _check_steps(make_scheduler(request.scheduler, request.scheduler_config), request.steps)
+            self._checked_schedulers.add((request.scheduler, config, request.steps))
+        if request.latents is None:
+            latents, noise = self._noise(request.seed, request.width, request.height)
+        else:
+            latents, noise = request.latents, latents_sha256(request.latents)
+        positive, negative = self._ids(request.prompt), self._ids(request.negative_prompt)
+        guided = request.guidance > 1 and positive != negative
+        parts = (
+            self.model.weights_sha256.hex(),
+            noise.hex(),
+            positive,
+            negative if guided else None,
+            float(request.guidance) if guided else 1.0,
+            request.scheduler,
+            config,
+            request.steps,
+            (request.width, request.height),
+            str(self.model.dtype),
+            self.bucket,
+        )
+        key = hashlib.sha256(json.dumps(parts).encode()).digest()
+        return _Row(key, latents, positive, negative if guided else None, request.guidance, [index])
+
+    def _packed(self, rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+        """Rows in batches of at most `bucket` samples, in order."""
+        batch: list[_Row] = []
+        for row in rows:
+            if sum(other.cost for other in batch) + row.cost > self.bucket:
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _denoise(self, rows: Sequence[_Row], scheduler: Any, steps: int) -> torch.Tensor:
+        """The final latents of the rows, shape (rows, channels, height, width)."""
+        if self._threads is not None and torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
+        device, dtype = self.model.device, self.model.dtype
+        scheduler.set_timesteps(steps, device=device)
+        latents = torch.stack([row.latents for row in rows]).to(device, dtype) * scheduler.init_noise_sigma
+        guided = torch.tensor([i for i, row in enumerate(rows) if row.negative is not None], device=device)
+        guidance = torch.tensor(
+            [row.guidance for row in rows if row.negative is not None], device=device, dtype=dtype
+        ).view(-1, 1, 1, 1)
+        texts = [row.negative for row in rows if row.negative is not None] + [row.positive for row in rows]
+        samples = len(texts)
+        condition = self._encode(texts)
+        condition = torch.cat([condition, condition[:1].expand(self.bucket - samples, -1, -1)])
+        for timestep in scheduler.timesteps:
+            scaled = scheduler.scale_model_input(latents, timestep)
+            inputs = torch.cat([scaled[guided], scaled, scaled[:1].expand(self.bucket - samples, -1, -1, -1)])
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            output = self.model.pipeline.unet(
+                inputs, timestep, encoder_hidden_states=condition, return_dict=False
+            )[0]
+            self.stats.unet_calls += 1
+            self.stats.unet_samples += samples
+            self.stats.padding_samples += self.bucket - samples
+            without, predicted = output[: len(guided)], output[len(guided) : samples].clone()
+            predicted[guided] = without + guidance * (predicted[guided] - without)
+            latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
+        return latents
+
+    def _encode(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
+        """Text embeddings, shape (texts, window, width); each distinct text is encoded once, in one batch shape."""
+        new = [ids for ids in dict.fromkeys(texts) if ids not in self._texts]
+        encoder = self.model.pipeline.text_encoder
+        for start in range(0, len(new), _TEXT_BATCH):
+            chunk = new[start : start + _TEXT_BATCH]
+            padded = [*chunk, *[chunk[0]] * (_TEXT_BATCH - len(chunk))]
+            hidden = encoder(torch.tensor(padded, device=self.model.device))[0].to(self.model.dtype)
+            self._texts.update(zip(chunk, hidden[: len(chunk)], strict=True))
+            self.stats.texts_encoded += len(chunk)
+        condition = torch.stack([self._texts[ids] for ids in texts])
+        for ids in texts:
+            self._texts.move_to_end(ids)
+        while len(self._texts) > _TEXTS_KEPT:
+            self._texts.popitem(last=False)
+        return condition
+
+    @torch.inference_mode()
+    def _decode(self, latents: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
+        """Pictures of latents, values 0..1 in fp32, shape (rows, 3, height, width)."""
+        vae = self.model.pipeline.vae
+        padded = torch.cat([latents, latents[:1].expand(_DECODED_TOGETHER - len(latents), -1, -1, -1)])
+        padded = (padded / vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)
+        images = vae.decode(padded, return_dict=False)[0][: len(latents)].float()
+        finite = images.isfinite().flatten(1).all(1).tolist()
+        if not all(finite):
+            raise BrokenPictures(
+                [i for row, good in zip(rows, finite, strict=True) if not good for i in row.indices]
+            )
+        return (images / 2 + 0.5).clamp(0, 1)
+
+
+def to_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Pictures as files hold them, and as they are measured: uint8, shape (pictures, height, width, 3)."""
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _canonical(config: Mapping[str, Any]) -> str:
+    return json.dumps(dict(config), sort_keys=True, default=str)
