@@ -26,6 +26,10 @@ class Settings(BaseSettings):
     """Directory of everything this installation writes: embedded database, images, statements, keys."""
     royalty_model: str | None = None
     """Path or hub id of the Stable Diffusion pipeline; None is the bundled miniature."""
+    royalty_embedding_model: str | None = None
+    """Path or hub id of the CLIP vision model; None is the pipeline's own folder `vision`, else CLIP ViT-L/14."""
+    royalty_download: bool = False
+    """Whether models that are not on this machine may be fetched from the hub."""
     royalty_threads: int | None = None
     """CPU threads of one attribution worker; None lets the method version decide."""
     database_url: str | None = None
