@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -19,10 +21,22 @@ from pydantic import (
     StringConstraints,
     field_validator,
 )
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Numeric
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Numeric,
+    Text,
+    any_,
+    literal,
+    select,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, Key, RecordedAt
+from database.errors import NotFound
 
 
 class Image(Base):
@@ -224,3 +238,94 @@ def _plain(number: Decimal) -> str:
 
 def _hex(digest: bytes | None) -> str | None:
     return None if digest is None else digest.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedImage:
+    """One generation as it stands in the log."""
+
+    id: int
+    external_id: str
+    prompt: str | None
+    """None where the words were erased; so are the negative prompt and the salt."""
+    negative_prompt: str | None
+    salt: bytes | None
+    seed: int
+    width: int
+    height: int
+    steps: int
+    guidance: Decimal
+    eta: Decimal
+    scheduler: str
+    scheduler_config: dict[str, Any]
+    weights_sha256: bytes
+    latents_sha256: bytes | None
+    file: str | None
+    file_sha256: bytes | None
+    artists: list[str] | None
+
+
+_LOGGED = (
+    select(
+        Image.id,
+        Image.external_id,
+        PromptText.prompt,
+        PromptText.negative_prompt,
+        PromptText.salt,
+        Image.seed,
+        Image.width,
+        Image.height,
+        Image.steps,
+        Image.guidance,
+        Image.eta,
+        Image.scheduler,
+        Image.scheduler_config,
+        Image.weights_sha256,
+        Image.latents_sha256,
+        Image.file,
+        Image.file_sha256,
+        Image.artists,
+    )
+    .outerjoin(PromptText, PromptText.image_id == Image.id)
+    .order_by(Image.id)
+)
+
+
+def logged_images(session: Session, image_ids: Sequence[int]) -> list[LoggedImage]:
+    """Images with their words, by id."""
+    rows = session.execute(_LOGGED.where(Image.id == any_(literal(list(image_ids), ARRAY(BigInteger)))))
+    return [_loaded(*row) for row in rows]
+
+
+def logged_image(session: Session, external_id: str) -> LoggedImage:
+    """One image by the platform's id.
+
+    Raises:
+        NotFound: no such image is logged.
+    """
+    row = session.execute(_LOGGED.where(Image.external_id == external_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"no image {external_id} is logged; check its external id")
+    return _loaded(*row)
+
+
+def same_words_logged(session: Session, records: Sequence[ImageRecord]) -> dict[str, bool]:
+    """Of those records whose external id is logged: whether it is with these words. Erased words count as the same."""
+    given = {record.external_id: record for record in records}
+    rows = session.execute(
+        select(Image.external_id, Image.prompt_sha256, PromptText.salt)
+        .outerjoin(PromptText, PromptText.image_id == Image.id)
+        .where(Image.external_id == any_(literal(list(given), ARRAY(Text))))
+    )
+    same: dict[str, bool] = {}
+    for name, words, salt in rows.all():
+        kept: bytes | None = salt
+        digest = (
+            words if kept is None else prompt_digest(salt, given[name].prompt, given[name].negative_prompt)
+        )
+        same[name] = digest == words
+    return same
+
+
+def _loaded(*columns: Any) -> LoggedImage:
+    return LoggedImage(*columns)
