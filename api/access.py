@@ -1,5 +1,6 @@
 """Who is asking, and whether she may: bearer tokens and scopes."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -36,19 +37,22 @@ class Allowed:
         request.state.principal = principal
 
 
-def allowing(*scopes: str, problems: tuple[int, ...] = ()) -> dict[str, Any]:
-    """A route's arguments: who may use it, and the problems it can answer with.
+def allowing(
+    *scopes: str, problems: tuple[int, ...] = (), responses: Mapping[int, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """A route's arguments: who may use it, and what it can answer with.
 
     Args:
         scopes: one of them is needed; none: any valid token.
         problems: statuses beside 401, 403 and those that every operation has.
+        responses: OpenAPI's description of answers beside the usual one.
     """
     return {
         "dependencies": [Depends(Allowed(*scopes))],
         "openapi_extra": {
             "security": [{SECURITY_SCHEME: [scope]} for scope in scopes] or [{SECURITY_SCHEME: []}]
         },
-        "responses": documented(401, 403, *problems),
+        "responses": {**documented(401, 403, *problems), **(responses or {})},
     }
 
 

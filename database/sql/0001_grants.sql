@@ -29,6 +29,8 @@ GRANT INSERT ON settlement.payee, settlement.contract_version, settlement.contra
     settlement.sale_slice, settlement.refund_reversal, settlement.royalty_line, settlement.statement, settlement.hold, settlement.hold_release
     TO settlement;
 GRANT UPDATE (state, cut_off_at) ON settlement.period TO settlement;
+-- A close reads what it has just written: the planner must know of it.
+GRANT MAINTAIN ON settlement.sale_slice, settlement.royalty_line TO settlement;
 GRANT SELECT, INSERT, UPDATE, DELETE ON settlement.run_draft TO settlement;
 GRANT SELECT, INSERT ON party.party_version TO settlement;
 
@@ -75,9 +77,10 @@ BEGIN
     FOREACH relation IN ARRAY ARRAY['settlement.statement', 'settlement.royalty_line', 'settlement.payee', 'settlement.payout',
                                     'settlement.hold', 'party.party_version'] LOOP
         EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', relation);
-        -- payee_access is itself fenced by user, so this needs no user of its own.
+        -- payee_access is itself fenced by user, so this needs no user of its own. An array, because a plan can look an
+        -- array's elements up in an index, and IN (SELECT ...) reads the whole table.
         EXECUTE format('CREATE POLICY own ON %s FOR SELECT TO portal'
-                       ' USING (payee_id IN (SELECT a.payee_id FROM access.payee_access AS a))', relation);
+                       ' USING (payee_id = ANY (ARRAY(SELECT a.payee_id FROM access.payee_access AS a)))', relation);
     END LOOP;
     FOREACH relation IN ARRAY ARRAY['settlement.payee', 'settlement.payout', 'settlement.hold', 'party.party_version'] LOOP
         EXECUTE format('CREATE POLICY payer_all ON %s TO payer USING (true) WITH CHECK (true)', relation);

@@ -78,7 +78,7 @@ CREATE POLICY own ON settlement.refund FOR SELECT TO portal
     USING (EXISTS (SELECT FROM settlement.royalty_line AS l WHERE l.sale_id = refund.sale_id));
 ALTER TABLE settlement.contract_split ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON settlement.contract_split FOR SELECT TO portal
-    USING (payee_id IN (SELECT a.payee_id FROM access.payee_access AS a));
+    USING (payee_id = ANY (ARRAY(SELECT a.payee_id FROM access.payee_access AS a)));
 ALTER TABLE settlement.contract_version ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON settlement.contract_version FOR SELECT TO portal
     USING (EXISTS (SELECT FROM settlement.contract_split AS c WHERE c.contract_version_id = contract_version.id));
