@@ -82,8 +82,9 @@ BEGIN
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'period_bounds_fixed';
         END IF;
         -- A calculation may be thrown away and made again until somebody has approved it; nothing else goes back.
-        IF pg_catalog.array_position(states, NEW.state) <> pg_catalog.array_position(states, OLD.state) + 1
-           AND NOT (NEW.state = 'calculated' AND OLD.state IN ('calculated', 'in_review', 'approved')) THEN
+        IF NEW.state <> OLD.state
+           AND pg_catalog.array_position(states, NEW.state) <> pg_catalog.array_position(states, OLD.state) + 1
+           AND NOT (NEW.state = 'calculated' AND OLD.state IN ('in_review', 'approved')) THEN
             RAISE EXCEPTION 'period % cannot go from % to %', OLD.period_id, OLD.state, NEW.state
                 USING ERRCODE = 'restrict_violation', CONSTRAINT = 'period_moves_forward';
         END IF;

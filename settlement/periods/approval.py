@@ -1,0 +1,176 @@
+"""A period's calculation, its review and its approval by a second person."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import rfc8785
+from sqlalchemy import select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from database.errors import Conflict, NotFound, Refused
+from settlement.periods.calculation import Progress, calculate_lines, inputs_digest, lines_digest
+from settlement.periods.calendar import find_period, require_earlier_closed
+from settlement.periods.models import Approval, Period, RunDraft
+from settlement.periods.totals import RunTotals, collect_totals
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A calculation under review. ``sha256`` is what is approved: of the inputs, every line and every summary."""
+
+    period_id: str
+    inputs_sha256: bytes
+    sha256: bytes
+    totals: RunTotals
+    calculated_by: str
+
+
+def calculate(session: Session, period_id: str, *, actor: str, progress: Progress | None = None) -> Draft:
+    """Calculate a period that is cut off and keep the result as its draft; an earlier draft is thrown away.
+
+    Until it is closed, a period may be calculated again: what was in review or approved is so no more.
+
+    Args:
+        session: the caller's transaction, role `settlement`.
+        period_id: such as `2026-10`.
+        actor: the maker.
+        progress: told about each stage.
+
+    Raises:
+        Conflict: the period is still open or closed already, or an earlier one is not closed.
+    """
+    period = _locked(session, period_id)
+    if period.state == "open":
+        raise Conflict(f"period {period_id} is open: cut it off first (`royalty period cut-off {period_id}`)")
+    if period.state == "closed":
+        raise Conflict(f"period {period_id} is closed: what is left to correct belongs to an open period")
+    require_earlier_closed(session, period)
+    draft = compute_draft(session, period, actor=actor, progress=progress)
+    values = {
+        "inputs_sha256": draft.inputs_sha256,
+        "draft_sha256": draft.sha256,
+        "totals": draft.totals.document(),
+        "calculated_by": actor,
+        "recorded_at": text("clock_timestamp()"),
+    }
+    session.execute(
+        insert(RunDraft)
+        .values(period_id=period_id, **values)
+        .on_conflict_do_update(index_elements=[RunDraft.period_id], set_=values)
+    )
+    period.state = "calculated"
+    session.flush()
+    return draft
+
+
+def compute_draft(session: Session, period: Period, *, actor: str, progress: Progress | None = None) -> Draft:
+    """Calculate without writing anything; the result stays in the transaction's temporary tables."""
+    calculate_lines(session, period, progress)
+    totals = collect_totals(session, period.period_id)
+    inputs = inputs_digest(session)
+    content: dict[str, Any] = {
+        "period": period.period_id,
+        "inputs": inputs.hex(),
+        "lines": lines_digest(session).hex(),
+        "totals": totals.document(),
+    }
+    digest = hashlib.sha256(rfc8785.dumps(content)).digest()
+    return Draft(period.period_id, inputs, digest, totals, actor)
+
+
+def draft_of(session: Session, period_id: str) -> Draft:
+    """The draft of a period that was calculated.
+
+    Raises:
+        NotFound: it has none.
+    """
+    row = session.get(RunDraft, period_id, populate_existing=True)
+    if row is None:
+        raise NotFound(
+            f"period {period_id} is not calculated: do that first (`royalty period calculate {period_id}`)"
+        )
+    return Draft(
+        period_id, row.inputs_sha256, row.draft_sha256, RunTotals.read(row.totals), row.calculated_by
+    )
+
+
+def submit(session: Session, period_id: str) -> Draft:
+    """Put a calculated period up for review. If the very same content was approved before, it is approved again.
+
+    Raises:
+        Conflict: the period is not calculated, or closed.
+    """
+    period = _locked(session, period_id)
+    if period.state not in ("calculated", "in_review"):
+        raise Conflict(_wrong_state(period, "put up for review", "calculated"))
+    draft = draft_of(session, period_id)
+    period.state = "in_review"
+    session.flush()
+    if approval_of(session, draft) is not None:
+        period.state = "approved"
+        session.flush()
+    return draft
+
+
+def approve(session: Session, period_id: str, *, checker: str, content_sha256: bytes) -> Approval:
+    """Approve the draft that is in review.
+
+    Args:
+        session: a transaction of the role `approver`, which may do nothing else.
+        period_id: such as `2026-10`.
+        checker: the authenticated person; never the maker.
+        content_sha256: digest of the draft that the checker has looked at (`Draft.sha256`).
+
+    Raises:
+        Refused: the checker is the maker.
+        Conflict: the period is not in review, or its draft is another by now.
+    """
+    period = session.get(Period, period_id, populate_existing=True)
+    if period is None:
+        raise NotFound(f"there is no period {period_id}")
+    if period.state != "in_review":
+        raise Conflict(_wrong_state(period, "approved", "in review"))
+    draft = draft_of(session, period_id)
+    if draft.sha256 != content_sha256:
+        raise Conflict(f"period {period_id} was calculated again since you looked at it: look again")
+    if draft.calculated_by == checker:
+        raise Refused(f"{checker} has calculated period {period_id}: another person must approve it")
+    approval = Approval(
+        kind="period",
+        subject=period_id,
+        content_sha256=draft.sha256,
+        maker=draft.calculated_by,
+        checker=checker,
+    )
+    session.add(approval)
+    session.flush()
+    return approval
+
+
+def approval_of(session: Session, draft: Draft) -> Approval | None:
+    """The approval of a draft with this very content; None if there is none."""
+    return session.scalar(
+        select(Approval).where(
+            Approval.kind == "period",
+            Approval.subject == draft.period_id,
+            Approval.content_sha256 == draft.sha256,
+        )
+    )
+
+
+def _locked(session: Session, period_id: str) -> Period:
+    """The period, locked until the transaction ends: two commands on one period follow each other."""
+    find_period(session, period_id)
+    return session.scalars(
+        select(Period)
+        .where(Period.period_id == period_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def _wrong_state(period: Period, action: str, needed: str) -> str:
+    state = period.state.replace("_", " ")
+    return f"period {period.period_id} is {state}: only one that is {needed} can be {action}"
