@@ -159,12 +159,12 @@ def _lists(mentions: Sequence[Finding]) -> list[list[Finding]]:
 
 
 def _rejoin(text: str, group: Sequence[Finding], members: Sequence[Finding]) -> str:
-    """The present members of a list, each with the separator it had, and the cue behind the list."""
+    """The present members of a list with its separators, its last before the last, and the cue behind the list."""
     rendered = ""
     for mention in members:
-        place = group.index(mention)
+        place = len(group) - 1 if mention is members[-1] else group.index(mention)
         if rendered:
-            rendered += text[group[place - 1].own_end : mention.start]
+            rendered += text[group[place - 1].own_end : group[place].start]
         rendered += text[mention.start : mention.own_end]
     return rendered + text[group[-1].own_end : group[-1].cut_end]
 

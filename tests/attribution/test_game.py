@@ -91,7 +91,7 @@ def test_content_alone(prompt: str, content: str) -> None:
 def test_lists_keep_their_separators() -> None:
     prompts = game("castle, by artgerm, greg rutkowski and mucha, highly detailed").prompts
     assert prompts[0b0011] == "castle, by artgerm, highly detailed"
-    assert prompts[0b0111] == "castle, by artgerm, greg rutkowski, highly detailed"
+    assert prompts[0b0111] == "castle, by artgerm and greg rutkowski, highly detailed"
     assert prompts[0b1011] == "castle, by artgerm and mucha, highly detailed"
     assert prompts[0b1101] == "castle, by greg rutkowski and mucha, highly detailed"
     assert prompts[0b1110] == "art by artgerm, greg rutkowski and mucha"
