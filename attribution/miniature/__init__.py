@@ -1,9 +1,12 @@
-"""A tiny Stable Diffusion of fictional artists whose true contributions are known, shipped with its weights."""
+"""A tiny Stable Diffusion of fictional artists whose true contributions are known, with its weights."""
 
 from pathlib import Path
 
 MINIATURE_PATH = Path(__file__).resolve().parent / "weights"
-"""Folder of the shipped pipeline: what `StableDiffusionPipeline.from_pretrained` takes in place of a model's name."""
+"""The shipped pipeline: what `StableDiffusionPipeline.from_pretrained` takes in place of a model's name."""
 
 VISION_PATH = MINIATURE_PATH / "vision"
-"""Folder of the shipped image tower and its preprocessor: what `CLIPVisionModelWithProjection.from_pretrained` takes."""
+"""The shipped image tower: what `from_pretrained` of its model and of its image processor takes."""
+
+PLACEBO_PATH = Path(__file__).resolve().parent / "placebo.json"
+"""What made-up names do to the shipped pipeline's pictures: tables as `attribution.placebo` reads them."""
