@@ -433,6 +433,15 @@ def parse_sale(payload: Mapping[str, Any], image: str | None = None) -> SaleReco
     return _parse(SaleRecord, payload if image is None else {"image": image, **payload})
 
 
+def parse_refund(payload: Mapping[str, Any]) -> RefundRecord:
+    """One refund as it arrives.
+
+    Raises:
+        Invalid: with every field that is wrong, in one line.
+    """
+    return _parse(RefundRecord, payload)
+
+
 def _parse(kind: type[_Record], payload: Mapping[str, Any]) -> _Record:
     try:
         return kind.model_validate({name: value for name, value in payload.items() if value is not None})

@@ -1,0 +1,127 @@
+"""Images, sales and refunds through the API: an outcome for every row, each once, sent again or not."""
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from database.engine import session
+from database.roles import Role
+from tests.settlement.events import add_images, load_terms
+
+
+@pytest.fixture
+def platform(database: str, login) -> dict[str, str]:
+    with session(Role.ADMIN) as opened:
+        load_terms(opened)
+        add_images(opened, "img-1")
+    return login("platform", ["images:write", "sales:write"])
+
+
+def _sale(external_id: str = "sale-1", **changes: Any) -> dict[str, Any]:
+    return {
+        "external_id": external_id,
+        "image": "img-1",
+        "sold_at": "2026-10-05T12:00:00Z",
+        "territory": "DE",
+        "currency": "EUR",
+        "price": "11.90",
+        "tax": "1.90",
+        **changes,
+    }
+
+
+def _refund(external_id: str = "refund-1", **changes: Any) -> dict[str, Any]:
+    return {
+        "external_id": external_id,
+        "sale": "sale-1",
+        "refunded_at": "2026-10-09T12:00:00Z",
+        "amount": "1.90",
+        **changes,
+    }
+
+
+def _count(table: str) -> int:
+    with session(Role.ADMIN) as opened:
+        return opened.scalar(text(f"SELECT count(*) FROM {table}")) or 0
+
+
+def test_sales_are_recorded_once(client: TestClient, platform) -> None:
+    for status in ("recorded", "known"):
+        answer = client.post("/v1/sales", json={"sales": [_sale(), _sale("sale-2")]}, headers=platform)
+        assert answer.status_code == 200
+        assert [(row["external_id"], row["status"]) for row in answer.json()["outcomes"]] == [
+            ("sale-1", status),
+            ("sale-2", status),
+        ]
+        assert answer.json()[status] == 2
+    assert _count("settlement.sale") == 2
+    assert _count("ledger.journal") == 2
+    metrics = client.get("/metrics").text
+    assert 'royalty_ingested_total{kind="sale",outcome="known"} 2.0' in metrics
+
+
+def test_bad_rows_are_refused_one_by_one_and_the_good_ones_go_in(client: TestClient, platform) -> None:
+    rows = [
+        _sale("good"),
+        _sale("bad", price="11.9000000"),
+        _sale("unknown-image", image="nothing"),
+        "not an object",
+        {"prompt": "a secret castle"},
+        _sale("float", price=11.9),
+        _sale("good", price="12.00"),
+        _sale("nul\0"),
+        _sale("lone \ud800"),
+    ]
+    # As text, because a client would not send the lone surrogate otherwise.
+    answer = client.post(
+        "/v1/sales",
+        content=json.dumps({"sales": rows}),
+        headers={**platform, "Content-Type": "application/json"},
+    ).json()
+    assert (answer["recorded"], answer["known"], answer["refused"]) == (1, 0, 8)
+    outcomes = answer["outcomes"]
+    assert [outcome["row"] for outcome in outcomes] == list(range(9))
+    assert outcomes[0] == {"row": 0, "external_id": "good", "status": "recorded", "reason": None}
+    assert "at most 6 decimals" in outcomes[1]["reason"]
+    assert "is not logged" in outcomes[2]["reason"]
+    assert (outcomes[3]["external_id"], outcomes[3]["reason"]) == (None, "is not an object")
+    assert "external_id is missing" in outcomes[4]["reason"] and "castle" not in outcomes[4]["reason"]
+    assert "as text" in outcomes[5]["reason"]
+    assert "other content" in outcomes[6]["reason"]
+    assert outcomes[7]["external_id"] is None and outcomes[8]["external_id"] is None
+    assert _count("settlement.sale") == 1
+
+
+def test_refunds_are_recorded_once_and_never_exceed_the_price(client: TestClient, platform) -> None:
+    client.post("/v1/sales", json={"sales": [_sale()]}, headers=platform)
+    rows = [_refund(), _refund("refund-2", amount="10.00"), _refund("refund-3", amount="0.01")]
+    answer = client.post("/v1/refunds", json={"refunds": rows}, headers=platform).json()
+    assert [row["status"] for row in answer["outcomes"]] == ["recorded", "recorded", "refused"]
+    again = client.post("/v1/refunds", json={"refunds": rows}, headers=platform).json()
+    assert [row["status"] for row in again["outcomes"]] == ["known", "known", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"sales": []}, "#/sales"),
+        ({"sales": [{}] * 1001}, "#/sales"),
+        ({"sales": "x"}, "#/sales"),
+        ({}, "#/sales"),
+        ([], "#"),
+    ],
+)
+def test_a_batch_that_is_none_is_a_problem(client: TestClient, platform, body: Any, pointer: str) -> None:
+    answer = client.post("/v1/sales", json=body, headers=platform)
+    assert answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b'{"sales": [NaN'])
+def test_a_body_that_is_no_json_is_a_problem(client: TestClient, platform, content: bytes) -> None:
+    answer = client.post(
+        "/v1/sales", content=content, headers={**platform, "Content-Type": "application/json"}
+    )
+    assert answer.status_code == 400 and answer.json()["code"] == "malformed"
