@@ -88,3 +88,8 @@ CREATE POLICY own ON attribution.image FOR SELECT TO portal
 ALTER TABLE attribution.attribution ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON attribution.attribution FOR SELECT TO portal
     USING (EXISTS (SELECT FROM settlement.sale AS s WHERE s.image_id = attribution.image_id));
+
+-- The platform heads every statement: its party is for every payee to read.
+GRANT SELECT (platform_payee_id) ON settlement.platform_version TO portal;
+CREATE POLICY platform ON party.party_version FOR SELECT TO portal
+    USING (payee_id IN (SELECT v.platform_payee_id FROM settlement.platform_version AS v));

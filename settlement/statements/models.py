@@ -1,9 +1,10 @@
 """Issued statements. Append-only; the body's bytes are kept as issued."""
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, Session, defer, mapped_column
 
 from database.base import Base, Key, RecordedAt
+from database.errors import NotFound
 from settlement.ledger.models import Journal
 from settlement.payees import Payee
 from settlement.periods.models import Period
@@ -68,3 +69,29 @@ class Statement(Base):
     sha256: Mapped[bytes] = mapped_column(unique=True)
     """SHA-256 of the body: the statement's identity and ETag."""
     recorded_at: Mapped[RecordedAt]
+
+
+def find_statement(session: Session, statement_id: str) -> Statement:
+    """An issued statement by its id, `<period>/<payee>/<currency>`.
+
+    Raises:
+        NotFound: there is none, or the session's user may not see it.
+    """
+    found = session.scalar(select(Statement).where(Statement.statement_id == statement_id))
+    if found is None:
+        raise NotFound(
+            f"there is no statement {statement_id}: write <period>/<payee>/<currency>, for example 2026-10/pay-1/EUR"
+        )
+    return found
+
+
+def issued_statements(
+    session: Session, *, period_id: str | None = None, payee_id: str | None = None
+) -> list[Statement]:
+    """Issued statements by number, without their bodies, which load on demand; all, or a period's or a payee's."""
+    query = select(Statement).options(defer(Statement.body)).order_by(Statement.number)
+    if period_id is not None:
+        query = query.where(Statement.period_id == period_id)
+    if payee_id is not None:
+        query = query.where(Statement.payee_id == payee_id)
+    return list(session.scalars(query))

@@ -1,76 +1,16 @@
 """The worked example, from v(S) to the trial balance: every figure, through the services, as their roles."""
 
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from math import factorial
 
-import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from attribution.generation import Image
-from attribution.ingest import Status
-from attribution.results import Attribution, AttributionShare, CoalitionValue
-from attribution.shapley import PlaceboLevel, settle_game
-from database.engine import session as open_session
-from database.roles import Role
-from settlement import posting
-from settlement.ledger import post, trial_balance
-from settlement.money import to_decimal
-from settlement.periods.approval import approve, calculate, submit
-from settlement.periods.calendar import cut_off, database_now
-from settlement.periods.close import Closing, close, dry_run
-from settlement.sales import RefundRecord, parse_sale, record_refunds, record_sales
+from settlement.ledger import trial_balance
 from settlement.statements.body import parse
 from settlement.statements.models import Statement
-from tests.settlement.events import add_images, load_terms, method
-from tests.settlement.worked_example import LINES, REVERSED, SALES, SHARES, SLICES
+from tests.settlement.worked_example import LINES, REVERSED, SLICES
 
-PLACEBO = {
-    (2, 1): PlaceboLevel(12_000_000, 31_000_000),
-    (3, 1): PlaceboLevel(9_000_000, 24_000_000),
-    (3, 2): PlaceboLevel(7_000_000, 22_000_000),
-}
-# Artists in the order of naming, and v(S) by bitmask.
-GAMES = {
-    "img-1": (
-        ["art-1", "art-2"],
-        [
-            212_000_000,
-            561_000_000,
-            334_000_000,
-            870_000_000,
-            268_000_000,
-            603_000_000,
-            391_000_000,
-            1_000_000_000,
-        ],
-    ),
-    "img-2": (["art-1"], [180_000_001, 640_000_000, 355_000_000, 1_000_000_000]),
-    "img-3": (
-        ["art-2", "art-3"],
-        [
-            205_000_000,
-            702_000_000,
-            229_000_000,
-            711_000_000,
-            300_000_000,
-            965_000_000,
-            318_000_000,
-            1_000_000_000,
-        ],
-    ),
-    "img-4": (["art-3"], [190_000_000, 577_000_000, 401_000_000, 1_000_000_000]),
-}
-SOLD = {
-    "sale-1": datetime(2026, 10, 5, tzinfo=UTC),
-    "sale-2": datetime(2026, 10, 6, tzinfo=UTC),
-    "sale-3": datetime(2026, 10, 10, tzinfo=UTC),
-    "sale-4": datetime(2026, 10, 20, tzinfo=UTC),
-    "sale-5": datetime(2026, 11, 8, tzinfo=UTC),
-    "sale-6": datetime(2026, 11, 9, tzinfo=UTC),
-}
 # payee: opening, royalties, late, refunds, payments, closing, payable, below minimum, below one unit
 SUMMARIES = {
     "2026-10/pay-1/EUR": (0, 184_931, 0, 0, 0, 184_931, 180_000, 0, 4_931),
@@ -115,134 +55,6 @@ TRIAL_BALANCE = {
     "suspense_unclaimed:art-3:EUR": (0, -338_994, -338_994, 0, -338_889, -677_883),
     "tax_collected:EUR": (0, -2_090_000, -2_090_000, 190_000, -266_000, -2_166_000),
 }
-
-
-def attribute(session: Session, name: str) -> None:
-    """The attribution of one image, settled from its v(S) by the code that the worker uses."""
-    artists, values = GAMES[name]
-    players = len(artists) + 1
-    placebo = [PLACEBO[players, slot] for slot in range(1, players)]
-    game = settle_game(values, artists, placebo, minimum_gap=20_000_000)
-    assert game.reason is None
-    assert {player.player: player.share_ppb for player in game.players} == SHARES[name]
-    digest = hashlib.sha256(name.encode()).digest()
-    row = Attribution(
-        image_id=session.scalars(select(Image.id).where(Image.external_id == name)).one(),
-        method_id=method(session),
-        status="attributed",
-        players=players,
-        denominator=factorial(players),
-        reading={},
-        environment={},
-    )
-    session.add(row)
-    session.flush()
-    session.add_all(
-        CoalitionValue(
-            attribution_id=row.id, coalition=mask, value=value, picture_sha256=digest, prompt_sha256=digest
-        )
-        for mask, value in enumerate(values)
-    )
-    session.add_all(
-        AttributionShare(
-            attribution_id=row.id,
-            slot=player.slot,
-            player=player.player,
-            phi_numerator=int(player.phi * factorial(players)),
-            placebo_mean=None if player.placebo is None else player.placebo.mean,
-            adjusted_numerator=int(player.adjusted * factorial(players)),
-            placebo_threshold=None if player.placebo is None else player.placebo.threshold,
-            paid_numerator=int(player.paid * factorial(players)),
-            share_ppb=player.share_ppb,
-        )
-        for player in game.players
-    )
-
-
-def sell(names: list[str]) -> None:
-    records = [
-        parse_sale(
-            {
-                "external_id": name,
-                "image": SALES[name][0],
-                "sold_at": SOLD[name],
-                "territory": "DE",
-                "currency": "EUR",
-                "price": to_decimal(SALES[name][1]),
-                "tax": to_decimal(SALES[name][2]),
-                "marketplace_fee": to_decimal(SALES[name][3]),
-            }
-        )
-        for name in names
-    ]
-    with open_session(Role.SETTLEMENT) as session:
-        assert {outcome.status for outcome in record_sales(session, records, actor="shop")} == {
-            Status.RECORDED
-        }
-
-
-def settle(period: str, end: datetime) -> Closing:
-    """A period from cut-off to close, by a maker and a checker, each step a transaction of its own."""
-    with open_session(Role.SETTLEMENT) as session:
-        cut_off(session, period, now=max(end, database_now(session)))
-    with open_session(Role.SETTLEMENT) as session:
-        draft = calculate(session, period, actor="mara")
-    with open_session(Role.SETTLEMENT) as session:
-        expected = dry_run(session, period)
-    with open_session(Role.SETTLEMENT) as session:
-        submit(session, period)
-    with open_session(Role.APPROVER) as session:
-        approve(session, period, checker="chen", content_sha256=draft.sha256)
-    with open_session(Role.SETTLEMENT) as session:
-        closing = close(session, period, actor="mara")
-    assert (closing.totals, closing.differences) == (expected.totals, expected.differences)
-    return closing
-
-
-@pytest.fixture
-def books(database: str) -> Iterator[Session]:
-    """Both periods of the example, closed."""
-    with open_session(Role.SETTLEMENT) as session:
-        load_terms(session)
-    with open_session(Role.ADMIN) as session:
-        add_images(session, *GAMES)
-        method(session)
-    with open_session(Role.ATTRIBUTION) as session:
-        for image in ("img-1", "img-2", "img-3"):
-            attribute(session, image)
-    sell(["sale-1", "sale-2", "sale-3", "sale-4"])
-    october = settle("2026-10", datetime(2026, 11, 1, tzinfo=UTC))
-    assert (october.statements, october.journals) == (3, 5)
-
-    with open_session(Role.PAYER) as session:
-        facts = ("payout-1", "pay-1", "EUR", 180_000)
-        reserved = posting.payout_reserved(
-            *facts, booked_at=datetime(2026, 11, 5, tzinfo=UTC), actor="pia", approved_by="chen"
-        )
-        paid = posting.payout_paid(*facts, booked_at=datetime(2026, 11, 6, tzinfo=UTC), actor="pia")
-        post(session, [reserved, *paid])
-    sell(["sale-5", "sale-6"])
-    with open_session(Role.SETTLEMENT) as session:
-        refund = RefundRecord.model_validate(
-            {
-                "external_id": "refund-1",
-                "sale": "sale-2",
-                "refunded_at": datetime(2026, 11, 10, tzinfo=UTC),
-                "amount": "1.19",
-            }
-        )
-        assert record_refunds(session, [refund], actor="shop")[0].status is Status.RECORDED
-    with open_session(Role.ATTRIBUTION) as session:
-        attribute(session, "img-4")
-    november = settle("2026-11", datetime(2026, 12, 1, tzinfo=UTC))
-    assert (november.statements, november.journals) == (3, 5)
-    assert {d.payee_id: (d.last, d.this) for d in november.differences} == {
-        "pay-1": (184_931, 89_067 - 65_433),
-        "pay-2": (130_975, 65_392 - 28_043),
-        "pay-dev": (1_715_100, 265_541 + 561_111 - 206_524),
-    }
-    with open_session(Role.ADMIN) as session:
-        yield session
 
 
 def test_the_worked_example(books: Session) -> None:

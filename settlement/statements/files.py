@@ -1,0 +1,120 @@
+"""A statement's files: the body as issued (JSON), its lines (CSV) and its PDF. The same statement, the same bytes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from database.errors import Unavailable
+from settlement.party import Party, party_digest
+from settlement.payees import PartyVersion
+from settlement.statements.body import parse
+from settlement.statements.csv import detail_csv
+from settlement.statements.detail import FIELDS, Line
+from settlement.statements.models import Statement, find_statement
+from settlement.statements.pdf import Renderer
+
+Format = Literal["json", "csv", "pdf"]
+
+FORMATS: tuple[Format, ...] = ("json", "csv", "pdf")
+
+MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "csv": "text/csv", "pdf": "application/pdf"}
+
+
+def statement_files(
+    session: Session,
+    statement_id: str,
+    formats: Iterable[Format] = FORMATS,
+    renderer: Renderer | None = None,
+) -> dict[Format, bytes]:
+    """The bytes of a statement's files, by format.
+
+    Args:
+        session: of any role that may read the statement; an artist's own rows are enough.
+        statement_id: `<period>/<payee>/<currency>`.
+        formats: which ones.
+        renderer: makes the PDF; give one if there are many to make.
+
+    Raises:
+        NotFound: there is no such statement, or the session's user may not see it.
+    """
+    statement = find_statement(session, statement_id)
+    return {format: _file(session, statement, format, renderer) for format in formats}
+
+
+def statement_lines(session: Session, statement: Statement) -> Iterator[Line]:
+    """A statement's lines by id in byte order, as its detail digest takes them."""
+    query = text(
+        f"""
+        SELECT {", ".join(FIELDS)} FROM settlement.statement_line
+        WHERE payee_id = :payee AND period = :period AND currency = :currency ORDER BY line COLLATE "C"
+        """  # noqa: S608  (names of fields)
+    )
+    rows = session.execute(
+        query.execution_options(yield_per=1000),
+        {"payee": statement.payee_id, "period": statement.period_id, "currency": statement.currency},
+    )
+    return (Line(*row) for row in rows)
+
+
+def file_name(statement: Statement, format: Format) -> str:
+    """A statement's file name: `2026-10_pay-1_EUR.pdf`."""
+    return f"{statement.statement_id.replace('/', '_')}.{format}"
+
+
+def write_statement_files(
+    session: Session,
+    statements: Sequence[Statement],
+    directory: Path,
+    formats: Sequence[Format] = FORMATS,
+) -> Iterator[Path]:
+    """Write statements' files into a directory, which is made if it is missing; yields each path once it is written.
+
+    A file that is there already is replaced whole, never half.
+
+    Raises:
+        Unavailable: the directory cannot be written.
+    """
+    renderer = Renderer()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for statement in statements:
+            for format in formats:
+                path = directory / file_name(statement, format)
+                unfinished = path.with_suffix(f".{format}.part")
+                unfinished.write_bytes(_file(session, statement, format, renderer))
+                unfinished.replace(path)
+                yield path
+    except OSError as error:
+        raise Unavailable(
+            f"{directory} cannot be written ({error.strerror}): free some space or name another directory"
+        ) from error
+
+
+def _file(session: Session, statement: Statement, format: Format, renderer: Renderer | None) -> bytes:
+    match format:
+        case "json":
+            return statement.body.encode()
+        case "csv":
+            return b"".join(detail_csv(statement_lines(session, statement)))
+        case "pdf":
+            header = parse(statement.body.encode())["header"]
+            platform = _party(session, header["platform"])
+            return (renderer or Renderer()).pdf(
+                statement.body.encode(),
+                number=statement.number,
+                issued=statement.recorded_at.astimezone(ZoneInfo(header["period"]["zone"])).date(),
+                payee=_party(session, header["payee"]),
+                platform=platform or Party(header["platform"]["id"]),
+            )
+
+
+def _party(session: Session, reference: dict[str, str]) -> Party | None:
+    """The party as it was when the statement was issued, found by the digest in the body; None once it is erased."""
+    for version in session.scalars(select(PartyVersion).where(PartyVersion.payee_id == reference["id"])):
+        if party_digest(version.salt, version.details) == reference["party_digest"]:
+            return Party.of(version.details)
+    return None
