@@ -13,7 +13,9 @@ from database.errors import NotFound
 from database.roles import Role
 from database.settings import get_settings
 from settlement.payouts import holds, run
-from settlement.payouts.run import Decision
+from settlement.payouts.models import batch_rows, batches
+from settlement.payouts.outcomes import Outcome, record_outcomes
+from settlement.payouts.plan import Decision, plan
 
 group = typer.Typer(no_args_is_help=True, help="Pay what is owed: create, approve, submit, settle.")
 hold_group = typer.Typer(
@@ -24,7 +26,9 @@ _WHY = {
     "pay": "",
     "held": "a hold is open",
     "below_minimum": "below the minimum payout; carried forward",
+    "below_unit": "less than the smallest coin; carried forward",
     "no_bank_details": "no IBAN or no name is known",
+    "bad_bank_details": "no bank would take these bank details",
 }
 
 
@@ -40,7 +44,7 @@ def _decisions(title: str, decisions: list[Decision], currency: str) -> None:
             decision.payee_id,
             money(decision.balance, currency),
             money(decision.amount, currency) if decision.amount else "",
-            _WHY[decision.decision],
+            decision.problem or _WHY[decision.decision],
         )
         for decision in decisions
     ]
@@ -64,7 +68,7 @@ def create(
     """Fix whom a run pays, and how much."""
     maker = operator("payouts:write").username
     with session(Role.PAYER) as opened:
-        decisions = run.plan(opened, currency)
+        decisions = plan(opened, currency)
         if dry_run:
             _decisions(f"Would be paid in {currency}", decisions, currency)
             return
@@ -133,28 +137,28 @@ def settle(
 
 def settle_batch(
     batch_id: str, actor: str, at: datetime, rejected: list[str], returned: list[str]
-) -> list[tuple[run.Outcome, str]]:
+) -> list[tuple[Outcome, str]]:
     """Record one outcome for each attempt of a batch.
 
     Raises:
         NotFound: an attempt is named that is not in the batch.
     """
     with session(Role.PAYER) as opened:
-        attempts = [row.attempt_id for row in run.batch_rows(opened, batch_id) if row.attempt_id]
+        attempts = [row.attempt_id for row in batch_rows(opened, batch_id) if row.attempt_id]
         unknown = (set(rejected) | set(returned)) - set(attempts)
         if unknown:
             raise NotFound(
                 f"no attempt {sorted(unknown)[0]} in batch {batch_id}; `royalty payout show {batch_id}`"
             )
         outcomes = [
-            run.Outcome(
+            Outcome(
                 attempt,
                 "rejected" if attempt in rejected else "returned" if attempt in returned else "paid",
                 at,
             )
             for attempt in attempts
         ]
-        return run.record_outcomes(opened, outcomes, actor)
+        return record_outcomes(opened, outcomes, actor)
 
 
 @group.command()
@@ -171,8 +175,7 @@ def list_batches() -> None:
     """Show every batch with its state."""
     with session(Role.PAYER) as opened:
         rows = [
-            (batch.batch_id, batch.execution_date, batch.maker, run.batch_state(opened, batch.batch_id))
-            for batch in run.batches(opened)
+            (batch.batch_id, batch.execution_date, batch.maker, state) for batch, state in batches(opened)
         ]
     show(table("Payout batches", ("batch", "execution", "made by", "state"), rows))
 
@@ -191,7 +194,7 @@ def show_batch(batch_id: Annotated[str, typer.Argument()]) -> None:
                 row.attempt_id,
                 _WHY[row.decision],
             )
-            for row in run.batch_rows(opened, batch_id)
+            for row in batch_rows(opened, batch_id)
         ]
     columns = ("payee", "owed", "pays", "state", "attempt", "why not")
     show(table(f"Batch {batch_id}", columns, rows, right=("owed", "pays")))

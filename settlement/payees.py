@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, case, select
+from sqlalchemy import ARRAY, CHAR, CheckConstraint, ForeignKey, Text, any_, case, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -119,7 +119,8 @@ def parties_of(session: Session, payee_ids: Iterable[str]) -> dict[str, tuple[in
     """Version in force and personal data of each of these payees that has some (see `PartyVersion.details`)."""
     newest = (
         select(PartyVersion)
-        .where(PartyVersion.payee_id.in_(list(payee_ids)))
+        # One parameter, however many payees: a statement takes 65,535.
+        .where(PartyVersion.payee_id == any_(literal(list(payee_ids), ARRAY(Text))))
         .ext(distinct_on(PartyVersion.payee_id))
         .order_by(PartyVersion.payee_id, PartyVersion.version.desc())
     )

@@ -1,12 +1,30 @@
 """Holds, batches, payouts, attempts and their events. States are derived from appended events."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import (
+    ARRAY,
+    CHAR,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    any_,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, Key, RecordedAt
+from database.errors import NotFound
 from settlement.payees import Payee
 
 
@@ -46,8 +64,11 @@ class PayoutBatch(Base):
     """`<currency>-<execution date>-<number>`."""
     currency: Mapped[str] = mapped_column(CHAR(3))
     execution_date: Mapped[date]
+    debtor_id: Mapped[str] = mapped_column(ForeignKey(Payee.payee_id))
+    """The platform as a party, whose account is debited, in this version of its details."""
+    debtor_version: Mapped[int]
     content_sha256: Mapped[bytes]
-    """Digest of every payout in it: what the checker approves."""
+    """Digest of everything above and of every payout in it: what the checker approves."""
     maker: Mapped[str]
     recorded_at: Mapped[RecordedAt]
 
@@ -59,10 +80,12 @@ class Payout(Base):
     __table_args__ = (
         UniqueConstraint("batch_id", "payee_id"),
         CheckConstraint(
-            "decision IN ('pay', 'held', 'below_minimum', 'no_bank_details')", name="decision_known"
+            "decision IN ('pay', 'held', 'below_minimum', 'below_unit', 'no_bank_details', 'bad_bank_details')",
+            name="decision_known",
         ),
         CheckConstraint(
-            "amount_micros >= 0 AND (decision = 'pay') = (amount_micros > 0)", name="amount_if_paid"
+            "amount_micros BETWEEN 0 AND balance_micros AND (decision = 'pay') = (amount_micros > 0)",
+            name="amount_if_paid",
         ),
         {"schema": "settlement"},
     )
@@ -98,7 +121,7 @@ class PayoutAttempt(Base):
 
 
 class BatchEvent(Base):
-    """What happened to a batch; its state is that of the newest event."""
+    """What happened to a batch; its state is that of the newest event. The order of states is enforced (trigger)."""
 
     __tablename__ = "batch_event"
     __table_args__ = (
@@ -107,34 +130,39 @@ class BatchEvent(Base):
             " 'cancelled')",
             name="state_known",
         ),
-        UniqueConstraint("batch_id", "state"),
+        # Two that happen at once cannot both come next.
+        UniqueConstraint("batch_id", "number"),
         {"schema": "settlement"},
     )
 
     id: Mapped[Key]
     batch_id: Mapped[str] = mapped_column(ForeignKey(PayoutBatch.batch_id))
+    number: Mapped[int] = mapped_column(Integer)
+    """1, 2, 3 .. in the batch."""
     state: Mapped[str]
     actor: Mapped[str]
     recorded_at: Mapped[RecordedAt]
 
 
 class PayoutEvent(Base):
-    """What happened to a payout; its state is that of the newest event."""
+    """What happened to a payout; its state is that of the newest event. The order of states is enforced (trigger)."""
 
     __tablename__ = "payout_event"
     __table_args__ = (
         CheckConstraint(
-            "state IN ('created', 'held', 'ready', 'reserved', 'submitted', 'accepted', 'paid', 'returned',"
+            "state IN ('held', 'ready', 'reserved', 'submitted', 'accepted', 'paid', 'returned',"
             " 'rejected', 'unknown', 'cancelled')",
             name="state_known",
         ),
-        # A bank's message delivered twice is one event.
-        UniqueConstraint("payout_id", "attempt_id", "state", postgresql_nulls_not_distinct=True),
+        # Two that happen at once cannot both come next.
+        UniqueConstraint("payout_id", "number"),
         {"schema": "settlement"},
     )
 
     id: Mapped[Key]
     payout_id: Mapped[str] = mapped_column(ForeignKey(Payout.payout_id))
+    number: Mapped[int] = mapped_column(Integer)
+    """1, 2, 3 .. in the payout."""
     attempt_id: Mapped[str | None] = mapped_column(ForeignKey(PayoutAttempt.attempt_id))
     state: Mapped[str]
     detail: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
@@ -153,3 +181,105 @@ class PayoutFile(Base):
     name: Mapped[str]
     sha256: Mapped[bytes]
     recorded_at: Mapped[RecordedAt]
+
+
+def lock_payouts(session: Session, name: str) -> None:
+    """One at a time until the transaction ends. Advisory: these rows are append-only, so nobody may lock them."""
+    session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('payout:' || :name, 0))"), {"name": name}
+    )
+
+
+def find_batch(session: Session, batch_id: str, *, lock: bool = False) -> PayoutBatch:
+    """A batch by its id; ``lock``: nobody else moves it on until the transaction ends.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if lock:
+        lock_payouts(session, batch_id)
+    batch = session.get(PayoutBatch, batch_id)
+    if batch is None:
+        raise NotFound(f"no payout batch {batch_id}; `royalty payout list` shows what there is")
+    return batch
+
+
+def batch_state(session: Session, batch_id: str) -> str:
+    """A batch's state: its newest event's."""
+    return session.scalars(
+        select(BatchEvent.state)
+        .where(BatchEvent.batch_id == batch_id)
+        .order_by(BatchEvent.number.desc())
+        .limit(1)
+    ).one()
+
+
+def batches(session: Session, currency: str | None = None) -> list[tuple[PayoutBatch, str]]:
+    """Every batch with its state, newest first; of one currency, if named."""
+    newest = (
+        select(BatchEvent.batch_id, BatchEvent.state)
+        .ext(distinct_on(BatchEvent.batch_id))
+        .order_by(BatchEvent.batch_id, BatchEvent.number.desc())
+        .subquery()
+    )
+    statement = (
+        select(PayoutBatch, newest.c.state)
+        .join(newest, newest.c.batch_id == PayoutBatch.batch_id)
+        .order_by(PayoutBatch.recorded_at.desc())
+    )
+    if currency is not None:
+        statement = statement.where(PayoutBatch.currency == currency)
+    return [(batch, state) for batch, state in session.execute(statement)]
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutRow:
+    """One payee of a batch, for tables."""
+
+    payee_id: str
+    balance: int
+    amount: int
+    decision: str
+    state: str
+    attempt_id: str | None
+
+
+def batch_rows(session: Session, batch_id: str) -> list[PayoutRow]:
+    """Everybody in a batch with the newest state, by payee."""
+    find_batch(session, batch_id)
+    rows = session.execute(
+        select(
+            Payout.payee_id,
+            Payout.balance_micros,
+            Payout.amount_micros,
+            Payout.decision,
+            PayoutEvent.state,
+            PayoutAttempt.attempt_id,
+        )
+        .ext(distinct_on(Payout.payee_id.collate("C")))
+        .join(PayoutEvent, PayoutEvent.payout_id == Payout.payout_id)
+        .outerjoin(PayoutAttempt, PayoutAttempt.payout_id == Payout.payout_id)
+        .where(Payout.batch_id == batch_id)
+        .order_by(Payout.payee_id.collate("C"), PayoutEvent.number.desc())
+    )
+    return [PayoutRow(*row) for row in rows]
+
+
+def payout_histories(session: Session, payout_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The states of payouts from the first to the newest."""
+    rows = session.execute(
+        select(PayoutEvent.payout_id, PayoutEvent.state)
+        .where(PayoutEvent.payout_id == any_(literal(list(payout_ids), ARRAY(Text))))
+        .order_by(PayoutEvent.payout_id, PayoutEvent.number)
+    )
+    histories: dict[str, list[str]] = {}
+    for payout_id, state in rows:
+        histories.setdefault(payout_id, []).append(state)
+    return histories
+
+
+def record_batch_event(session: Session, batch_id: str, state: str, actor: str) -> None:
+    """Append the batch's next event; the database refuses one that may not come next."""
+    number = session.scalars(select(func.count()).where(BatchEvent.batch_id == batch_id)).one() + 1
+    session.add(BatchEvent(batch_id=batch_id, number=number, state=state, actor=actor))
+    session.flush()

@@ -48,6 +48,13 @@ class BankAccount:
             details["name"], details["iban"], details.get("bic") or None, Address.of(details.get("address"))
         )
 
+    def check(self) -> None:
+        """Raise `Invalid` if no file can carry the account: a name, address, IBAN or BIC that a bank would refuse."""
+        _party(ET.Element("CdtTrfTxInf"), "Cdtr", self)
+        check_iban(self.iban)
+        if self.bic:
+            check_bic(self.bic)
+
 
 @dataclass(frozen=True, slots=True)
 class Payment:

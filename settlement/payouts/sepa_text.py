@@ -29,7 +29,8 @@ def sepa_text(text: str, length: int) -> str:
 
     Blanks of any kind become single spaces. Raises `Invalid` if no letter or digit is left of it.
     """
-    spelled = "".join(map(_spelled, unicodedata.normalize("NFC", text)))
+    plain = _PERMITTED.issuperset(text)
+    spelled = text if plain else "".join(map(_spelled, unicodedata.normalize("NFC", text)))
     result = " ".join(spelled.split())[:length].strip()
     if not any(character.isalnum() for character in result):
         raise Invalid(f"{text!r} cannot be written in a bank file: give it in Latin letters")

@@ -1,0 +1,147 @@
+"""What the bank says became of payouts: recorded once, posted, and the batch moved on."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ARRAY, Text, any_, literal, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
+
+from database.errors import Invalid
+from settlement import posting
+from settlement.ledger import post
+from settlement.payouts.holds import open_hold
+from settlement.payouts.models import (
+    Payout,
+    PayoutAttempt,
+    PayoutEvent,
+    batch_state,
+    lock_payouts,
+    payout_histories,
+    record_batch_event,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the bank says became of one attempt."""
+
+    attempt_id: str
+    state: str
+    """paid | rejected | returned"""
+    at: datetime
+    reason: str = ""
+
+
+_FROM = {
+    "paid": {"submitted", "accepted", "unknown"},
+    "rejected": {"submitted", "accepted", "unknown"},
+    "returned": {"paid"},
+}
+
+
+def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -> list[tuple[Outcome, str]]:
+    """Post what the bank reports; the same report twice changes nothing.
+
+    Money that comes back opens a hold on the payee, so that the next run does not send it the same way.
+
+    Returns:
+        Each outcome with `recorded`, `known`, or why it was not taken.
+
+    Raises:
+        Invalid: a state that is no outcome.
+    """
+    given = list(outcomes)
+    for outcome in given:
+        if outcome.state not in _FROM:
+            raise Invalid(f"{outcome.state} is not an outcome; a bank reports paid, rejected or returned")
+    named = literal([outcome.attempt_id for outcome in given], ARRAY(Text))
+    rows = session.execute(
+        select(PayoutAttempt.attempt_id, Payout)
+        .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
+        .where(PayoutAttempt.attempt_id == any_(named))
+    ).all()
+    payouts = {attempt_id: payout for attempt_id, payout in rows}  # noqa: C416  (a row is not a pair to a type checker)
+    batch_ids = sorted({payout.batch_id for payout in payouts.values()})
+    for batch_id in batch_ids:
+        lock_payouts(session, batch_id)
+    histories = payout_histories(session, [payout.payout_id for payout in payouts.values()])
+    result, entries, events = [], [], []
+    for outcome in given:
+        payout = payouts.get(outcome.attempt_id)
+        if payout is None:
+            result.append((outcome, "no such attempt"))
+            continue
+        history = histories[payout.payout_id]
+        if outcome.state in history:
+            result.append((outcome, "known"))
+            continue
+        if history[-1] not in _FROM[outcome.state]:
+            result.append((outcome, f"a payout that is {history[-1]} cannot become {outcome.state}"))
+            continue
+        history.append(outcome.state)
+        book = posting.PAYOUT_OUTCOMES[outcome.state]
+        entries += book(
+            outcome.attempt_id,
+            payout.payee_id,
+            payout.currency,
+            payout.amount_micros,
+            booked_at=outcome.at,
+            actor=actor,
+        )
+        events.append((payout.payout_id, len(history), outcome))
+        if outcome.state == "returned":
+            why = f": {outcome.reason}" if outcome.reason else ""
+            open_hold(session, payout.payee_id, f"payment {outcome.attempt_id} came back{why}", actor)
+        result.append((outcome, "recorded"))
+    _outcome_events(session, events, actor)
+    post(session, entries)
+    for batch_id in batch_ids:
+        _settle(session, batch_id, actor)
+    return result
+
+
+def _outcome_events(session: Session, events: Sequence[tuple[str, int, Outcome]], actor: str) -> None:
+    session.execute(
+        text(
+            """
+            INSERT INTO settlement.payout_event (payout_id, number, attempt_id, state, detail, actor, occurred_at)
+            SELECT payout, number, attempt, state, jsonb_build_object('reason', reason), :actor, at
+            FROM unnest(CAST(:payouts AS text[]), CAST(:numbers AS integer[]), CAST(:attempts AS text[]),
+                        CAST(:states AS text[]), CAST(:reasons AS text[]), CAST(:ats AS timestamptz[]))
+                 AS e (payout, number, attempt, state, reason, at)
+            ORDER BY payout, number
+            """
+        ),
+        {
+            "payouts": [payout_id for payout_id, _, _ in events],
+            "numbers": [number for _, number, _ in events],
+            "attempts": [outcome.attempt_id for _, _, outcome in events],
+            "states": [outcome.state for _, _, outcome in events],
+            "reasons": [outcome.reason for _, _, outcome in events],
+            "ats": [outcome.at for _, _, outcome in events],
+            "actor": actor,
+        },
+    )
+
+
+def _settle(session: Session, batch_id: str, actor: str) -> None:
+    """Move a batch on as its payouts' newest states say."""
+    newest = (
+        select(PayoutEvent.state)
+        .ext(distinct_on(PayoutEvent.payout_id))
+        .join(Payout, Payout.payout_id == PayoutEvent.payout_id)
+        .where(Payout.batch_id == batch_id)
+        .order_by(PayoutEvent.payout_id, PayoutEvent.number.desc())
+    )
+    count = Counter(session.scalars(newest))
+    finished = count["paid"] + count["returned"] + count["rejected"]
+    if count["submitted"] + count["accepted"] + count["unknown"]:
+        becomes = "partially_settled"
+    else:
+        becomes = "failed" if count["rejected"] == finished else "settled"
+    was = batch_state(session, batch_id)
+    if finished and was in ("submitted", "partially_settled") and was != becomes:
+        record_batch_event(session, batch_id, becomes, actor)
