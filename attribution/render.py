@@ -262,7 +262,9 @@ class RenderEngine:
         device, dtype = self.model.device, self.model.dtype
         scheduler.set_timesteps(steps, device=device)
         latents = torch.stack([row.latents for row in rows]).to(device, dtype) * scheduler.init_noise_sigma
-        guided = torch.tensor([i for i, row in enumerate(rows) if row.negative is not None], device=device)
+        guided = torch.tensor(
+            [i for i, row in enumerate(rows) if row.negative is not None], device=device, dtype=torch.long
+        )
         guidance = torch.tensor(
             [row.guidance for row in rows if row.negative is not None], device=device, dtype=dtype
         ).view(-1, 1, 1, 1)

@@ -221,3 +221,9 @@ def test_preprocessing_is_the_image_processors(tiny: Model, tiny_folder: Any, si
     assert ours.shape == theirs.shape
     # The processor rounds to whole pixel values between its steps.
     assert (ours - theirs).abs().max() < 3 / 255 / 0.5
+
+
+def test_a_batch_without_guidance(tiny: Model) -> None:
+    engine = RenderEngine(tiny, bucket=4)
+    engine.render([request_for(tiny, "", seed=seed) for seed in range(3)])
+    assert (engine.stats.unet_samples, engine.stats.unet_calls) == (9, 3)
