@@ -30,7 +30,7 @@ sender = Celery("royalty", set_as_current=False)
 
 def broker_url() -> str:
     """The broker's address, for Celery."""
-    return get_settings().broker_url or "pgmq://"
+    return get_settings().broker_url or "pgmq://localhost"
 
 
 def transport_options() -> dict[str, Any]:

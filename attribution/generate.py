@@ -74,7 +74,6 @@ def pipeline_settings(model: Model) -> dict[str, Any]:
 def generate_images(
     prompts: PromptFile,
     engine: RenderEngine,
-    method_id: int,
     *,
     steps: int = 50,
     guidance: Decimal = Decimal("7.5"),
@@ -87,7 +86,6 @@ def generate_images(
     Args:
         prompts: a file of prompts as read.
         engine: the loaded model's.
-        method_id: the method version that the images are queued for.
         steps: of lines that name none.
         guidance: of lines that name none.
         seed: a line that names none has this plus its number.
@@ -122,7 +120,7 @@ def generate_images(
     for start in range(0, len(missing), per_round):
         if progress is not None:
             progress(total - len(missing) + start, total)
-        made, failed = _round(missing[start : start + per_round], records, engine, method_id)
+        made, failed = _round(missing[start : start + per_round], records, engine)
         done += made
         bad += failed
     if progress is not None:
@@ -166,7 +164,7 @@ def _record(
 
 
 def _round(
-    lines: Sequence[PromptLine], records: Mapping[int, ImageRecord], engine: RenderEngine, method_id: int
+    lines: Sequence[PromptLine], records: Mapping[int, ImageRecord], engine: RenderEngine
 ) -> tuple[list[GeneratedLine], list[BadLine]]:
     rendered, bad = _render([(line, _request(records[line.number])) for line in lines], engine)
     now = datetime.now(UTC)
@@ -186,7 +184,7 @@ def _round(
             )
         )
     with session(Role.ATTRIBUTION) as opened:
-        outcomes = log_images(opened, finished, method_id)
+        outcomes = log_images(opened, finished)
     made = []
     for (line, _), outcome in zip(rendered, outcomes, strict=True):
         if outcome.status is Status.REFUSED:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from attribution.broker import wake_after_commit
 from attribution.generation import Image, ImageRecord, PromptText, content_digest, prompt_digest
 from attribution.jobs import enqueue
+from attribution.results import current_method
 
 _CHUNK = 5_000
 """Images written by one round of statements."""
@@ -65,19 +66,23 @@ class _Logged:
         return content_digest(record, words) == self.content_sha256
 
 
-def log_images(session: Session, records: Sequence[ImageRecord], method_id: int) -> list[Outcome]:
-    """Log images and queue each new one for attribution by one method version; a worker is woken after commit.
+def log_images(
+    session: Session, records: Sequence[ImageRecord], method_id: int | None = None
+) -> list[Outcome]:
+    """Log images and queue each new one for attribution; a worker is woken after commit.
 
     An external id that is logged already is `known` if the record says the same, and `refused` if it says otherwise.
 
     Args:
         session: the caller's transaction, role `attribution`.
         records: any number; several of one external id count in their order.
-        method_id: the method version that will attribute them (`attribution.results.current_method`).
+        method_id: the method version that will attribute them; None is the current one. Before the first worker has
+            recorded one, images are only logged, and that worker queues them.
 
     Returns:
         One outcome for each record, in their order.
     """
+    method_id = current_method(session) if method_id is None else method_id
     outcomes: list[Outcome] = []
     for start in range(0, len(records), _CHUNK):
         outcomes += _log(session, records[start : start + _CHUNK], method_id)
@@ -86,7 +91,7 @@ def log_images(session: Session, records: Sequence[ImageRecord], method_id: int)
     return outcomes
 
 
-def _log(session: Session, records: Sequence[ImageRecord], method_id: int) -> list[Outcome]:
+def _log(session: Session, records: Sequence[ImageRecord], method_id: int | None) -> list[Outcome]:
     logged = _logged(session, {record.external_id for record in records})
     fresh: dict[str, _Fresh] = {}
     for position, record in enumerate(records):
@@ -111,7 +116,8 @@ def _log(session: Session, records: Sequence[ImageRecord], method_id: int) -> li
                     "negative_prompt": [one.record.negative_prompt for one in new],
                 },
             )
-        enqueue(session, list(ids.values()), method_id)
+        if method_id is not None:
+            enqueue(session, list(ids.values()), method_id)
         recorded = {fresh[name].position for name in ids}
         logged |= _logged(session, {record.external_id for record in records} - logged.keys())
     return [

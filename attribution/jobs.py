@@ -87,6 +87,34 @@ def enqueue(session: Session, image_ids: Sequence[int], method_id: int) -> int:
     return len(added.all())
 
 
+_CATCH_UP = 100_000
+"""How far behind the newest image known to be queued an image's id may still come to light: ids commit out of order."""
+
+
+def enqueue_missing(session: Session, method_id: int, checked: int = 0) -> int:
+    """Queue images that have no job at all, such as those logged before any method version was recorded.
+
+    Args:
+        session: the caller's transaction.
+        method_id: the method version to queue them for.
+        checked: what the last call returned; 0 looks at every image.
+
+    Returns:
+        The newest image's id, for the next call.
+    """
+    newest = session.scalar(select(func.max(Image.id))) or 0
+    session.execute(
+        text(
+            "INSERT INTO attribution.attribution_job (image_id, method_id)"
+            " SELECT id, :method_id FROM attribution.image WHERE id > :after AND NOT EXISTS"
+            "  (SELECT FROM attribution.attribution_job AS job WHERE job.image_id = image.id)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"method_id": method_id, "after": checked - _CATCH_UP},
+    )
+    return newest
+
+
 _CLAIM = text("""
     WITH due AS (
         SELECT image_id, method_id FROM attribution.attribution_job

@@ -248,6 +248,11 @@ def _numerator(value: Fraction, unit: int) -> int:
     return scaled.numerator
 
 
+def current_method(session: Session) -> int | None:
+    """Id of the method version that new images are attributed with: the newest; None before a worker recorded one."""
+    return session.scalar(select(func.max(MethodVersionRow.id)))
+
+
 def attributed_among(session: Session, method_id: int, image_ids: Sequence[int]) -> set[int]:
     """Those of the images that have a result by this method version already."""
     rows = session.execute(

@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """Path or hub id of the CLIP vision model; None is the pipeline's own folder `vision`, else CLIP ViT-L/14."""
     royalty_download: bool = False
     """Whether models that are not on this machine may be fetched from the hub."""
+    royalty_method: str = "exact"
+    """Which built-in method version new images are attributed with: `exact`, or `quick` (2 steps, for a first look)."""
     royalty_threads: int | None = None
     """CPU threads of one attribution worker; None lets the method version decide."""
     database_url: str | None = None

@@ -25,10 +25,10 @@ from tests.attribution.image_examples import a_method
 PROMPTS = "a castle by Amara Diallo\n\n🎨 a ring\na star\na castle by Amara Diallo\n"
 
 
-@pytest.fixture
-def method(database: str) -> int:
+@pytest.fixture(autouse=True)
+def _method(database: str) -> None:
     with session(Role.ATTRIBUTION) as opened:
-        return a_method(opened)
+        a_method(opened)
 
 
 @pytest.fixture
@@ -38,18 +38,16 @@ def prompts(tmp_path: Path) -> Path:
     return path
 
 
-def run(path: Path, engine: RenderEngine, method: int, **settings: Any) -> Generated:
-    done = generate_images(read_prompts(path), engine, method, **{"steps": 2, **settings})
+def run(path: Path, engine: RenderEngine, **settings: Any) -> Generated:
+    done = generate_images(read_prompts(path), engine, **{"steps": 2, **settings})
     broker.disconnect()
     return done
 
 
-def test_every_line_is_an_image_with_everything_needed_to_render_it_again(
-    tiny: Model, prompts: Path, method: int
-) -> None:
+def test_every_line_is_an_image_with_everything_needed_to_render_it_again(tiny: Model, prompts: Path) -> None:
     engine = RenderEngine(tiny, bucket=4)
     seen: list[tuple[int, int]] = []
-    made = run(prompts, engine, method, seed=40, customer="c-1", progress=lambda *done: seen.append(done))
+    made = run(prompts, engine, seed=40, customer="c-1", progress=lambda *done: seen.append(done))
     assert [line.number for line in made.lines] == [1, 3, 4, 5]
     assert {line.status for line in made.lines} == {Status.RECORDED}
     assert [(line.number, line.reason) for line in made.bad] == [(2, "prompt: is empty")]
@@ -83,31 +81,29 @@ def test_every_line_is_an_image_with_everything_needed_to_render_it_again(
     assert picture is not None and np.array_equal(np.array(picture), again)
 
 
-def test_a_second_run_renders_nothing(tiny: Model, prompts: Path, method: int) -> None:
+def test_a_second_run_renders_nothing(tiny: Model, prompts: Path) -> None:
     engine = RenderEngine(tiny, bucket=4)
-    first = run(prompts, engine, method)
+    first = run(prompts, engine)
     rendered = engine.stats.rendered
-    second = run(prompts, engine, method)
+    second = run(prompts, engine)
     assert engine.stats.rendered == rendered
     assert [line.external_id for line in second.lines] == [line.external_id for line in first.lines]
     assert {line.status for line in second.lines} == {Status.KNOWN}
 
 
-def test_other_settings_are_other_images_and_other_words_are_refused(
-    tiny: Model, prompts: Path, method: int
-) -> None:
+def test_other_settings_are_other_images_and_other_words_are_refused(tiny: Model, prompts: Path) -> None:
     engine = RenderEngine(tiny, bucket=4)
-    run(prompts, engine, method)
-    assert {line.status for line in run(prompts, engine, method, steps=3).lines} == {Status.RECORDED}
+    run(prompts, engine)
+    assert {line.status for line in run(prompts, engine, steps=3).lines} == {Status.RECORDED}
     prompts.write_text(PROMPTS.replace("a star", "a ring"))
-    changed = run(prompts, engine, method)
+    changed = run(prompts, engine)
     assert [line.number for line in changed.lines] == [1, 3, 5]
     assert [line.number for line in changed.bad] == [2, 4]
     assert "generated with another prompt before" in changed.bad[1].reason
 
 
 def test_what_was_rendered_when_it_stopped_is_not_rendered_again(
-    tiny: Model, prompts: Path, method: int, monkeypatch: pytest.MonkeyPatch
+    tiny: Model, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generate, "_BUCKETS_PER_ROUND", 1)
     engine = RenderEngine(tiny, bucket=4)
@@ -117,16 +113,14 @@ def test_what_was_rendered_when_it_stopped_is_not_rendered_again(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(prompts, engine, method, progress=stop)
+        run(prompts, engine, progress=stop)
     assert engine.stats.rendered == 2
-    statuses = [line.status.value for line in run(prompts, engine, method).lines]
+    statuses = [line.status.value for line in run(prompts, engine).lines]
     assert statuses == ["known", "known", "recorded", "recorded"]
     assert engine.stats.rendered == 4
 
 
-def test_a_line_that_cannot_be_rendered_leaves_the_others_alone(
-    tiny: Model, tmp_path: Path, method: int
-) -> None:
+def test_a_line_that_cannot_be_rendered_leaves_the_others_alone(tiny: Model, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(
         '{"prompt": "a", "width": 8, "height": 4096}\n{"prompt": "b", "external_id": "mine-2", "sale": {"x": 1}}\n'
@@ -140,6 +134,6 @@ def test_a_line_that_cannot_be_rendered_leaves_the_others_alone(
                 raise MemoryError
             return super().render(requests)
 
-    made = run(path, Small(tiny, bucket=4), method)
+    made = run(path, Small(tiny, bucket=4))
     assert [(line.number, line.external_id, line.sale) for line in made.lines] == [(2, "mine-2", {"x": 1})]
     assert [(line.number, line.reason) for line in made.bad] == [(1, "cannot be rendered: MemoryError")]

@@ -52,5 +52,5 @@ def test_json_lines_carry_settings_and_a_sale(tmp_path: Path) -> None:
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="absent.txt"):
+    with pytest.raises(NotFound, match=r"absent\.txt"):
         read_prompts(tmp_path / "absent.txt")

@@ -1,0 +1,326 @@
+"""From logged images to results: read prompts, play games, render coalitions together, settle shares. No database here.
+
+Coalitions of many images go through the engine in one call, so that its buckets are full. What is wrong with one image
+is that image's own outcome.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import structlog
+import torch
+
+from attribution.characteristic import Embedding, Measurement, Measurer, characteristic_function, cosine
+from attribution.game import Game, build_game
+from attribution.generation import LoggedImage
+from attribution.method import MethodVersion
+from attribution.name_index import NameIndex
+from attribution.pictures import open_picture
+from attribution.pipeline import Model
+from attribution.render import (
+    BrokenPictures,
+    RenderEngine,
+    RenderRequest,
+    initial_latents,
+    is_deterministic,
+    latents_sha256,
+)
+from attribution.results import ImageResult, MeasuredCoalition
+from attribution.shapley import Baseline, PlaceboLevel, UnattributedReason, settle_game
+from database.errors import UserError
+from database.logs import described
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The artists in force, and which state of the catalogue that is."""
+
+    names: NameIndex
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The image cannot be attributed yet, for a reason outside it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fails:
+    """The image could not be attributed; trying again may help."""
+
+    reason: str
+
+
+Outcome = ImageResult | Waits | Fails
+
+
+@dataclass(frozen=True, slots=True)
+class _Play:
+    """An image whose game is played."""
+
+    image: LoggedImage
+    game: Game
+    levels: tuple[PlaceboLevel, ...]
+    requests: list[RenderRequest]
+
+
+class Attributor:
+    """Attributes images by one method version on one loaded model.
+
+    Args:
+        model: the loaded pipeline with its embedding.
+        method: the method version; its first bucket is rendered with, a later one once memory did not suffice.
+    """
+
+    def __init__(self, model: Model, method: MethodVersion) -> None:
+        self.model = model
+        self.method = method
+        self._value = characteristic_function(method.characteristic_function)
+        self._buckets = list(method.buckets)
+        self.measurer = self._new_measurer()
+
+    def _new_measurer(self) -> Measurer:
+        return Measurer(RenderEngine(self.model, bucket=self._buckets[0], threads=self.method.threads))
+
+    @property
+    def batch(self) -> int:
+        """Images to take at once: enough that few samples of the last bucket are padding."""
+        return self._buckets[0]
+
+    def attribute(
+        self,
+        images: Sequence[LoggedImage],
+        catalogue: Catalogue,
+        levels: Mapping[int, tuple[PlaceboLevel, ...]],
+    ) -> dict[int, Outcome]:
+        """The outcome of each image, by its id.
+
+        Args:
+            images: from the log; any number.
+            catalogue: the artists in force.
+            levels: the placebo table of this method on this model, by number of players.
+        """
+        outcomes: dict[int, Outcome] = {}
+        plays: list[_Play] = []
+        for image in images:
+            try:
+                prepared = self._prepare(image, catalogue, levels)
+            except Exception as error:  # whatever is wrong with one image is that image's own
+                prepared = _failure(image, error)
+            if isinstance(prepared, _Play):
+                plays.append(prepared)
+            else:
+                outcomes[image.id] = prepared
+        measured = self._measure(plays)
+        fidelities = self._fidelities(
+            [play for play in plays if not isinstance(measured[play.image.id], Fails)], measured
+        )
+        for play in plays:
+            found = measured[play.image.id]
+            outcomes[play.image.id] = (
+                found
+                if isinstance(found, Fails)
+                else self._settle(play, found, fidelities.get(play.image.id), catalogue)
+            )
+        return outcomes
+
+    def _prepare(
+        self, image: LoggedImage, catalogue: Catalogue, levels: Mapping[int, tuple[PlaceboLevel, ...]]
+    ) -> _Play | Outcome:
+        if image.prompt is None or image.negative_prompt is None:
+            return Fails("the words of this image's prompt were erased")
+        model = self.model
+        if image.weights_sha256 != model.weights_sha256:
+            return Waits(
+                f"made with weights {image.weights_sha256.hex()[:12]}, and this worker's are"
+                f" {model.weights_sha256.hex()[:12]}: start a worker with that model"
+            )
+        game = build_game(
+            image.prompt,
+            catalogue.names,
+            window_end=model.window_end(image.prompt),
+            explicit=image.artists or (),
+        )
+        if not game.artists:
+            return self._without_game(image, game, catalogue, UnattributedReason.NO_RECOGNISED_ARTIST)
+        if not is_deterministic(image.scheduler, image.scheduler_config, float(image.eta)):
+            return self._without_game(image, game, catalogue, UnattributedReason.NOISE_NOT_LOGGED)
+        if image.latents_sha256 is not None:
+            latents = initial_latents(model, image.seed, image.width, image.height)
+            if latents_sha256(latents) != image.latents_sha256:
+                # It began from other noise than its seed draws: whatever is rendered is another picture.
+                return self._without_game(image, game, catalogue, UnattributedReason.NOT_REPRODUCIBLE)
+        if len(game.artists) >= self.method.maximum_exact_players:
+            return Waits(
+                f"{game.players} players, and method {self.method.name} plays up to"
+                f" {self.method.maximum_exact_players}"
+            )
+        if game.players not in levels:
+            return Waits(
+                f"no placebo level for {game.players} players by method {self.method.name} on this model"
+            )
+        requests = [
+            RenderRequest(
+                prompt=prompt,
+                negative_prompt=image.negative_prompt,
+                seed=image.seed,
+                steps=self.method.protocol_steps or image.steps,
+                guidance=float(image.guidance),
+                width=image.width,
+                height=image.height,
+                scheduler=image.scheduler,
+                scheduler_config=image.scheduler_config,
+            )
+            for prompt in game.prompts
+        ]
+        for request in requests:
+            self.measurer.engine.key(request)  # refuses what this model cannot render
+        return _Play(image, game, levels[game.players], requests)
+
+    def _measure(self, plays: Sequence[_Play]) -> dict[int, list[Measurement] | Fails]:
+        """Each image's measurements by coalition, or why there are none."""
+        requests = [request for play in plays for request in play.requests]
+        owners = [play for play in plays for _ in play.requests]
+        try:
+            measurements = self.measurer.measure(requests)
+        except BrokenPictures as broken:
+            bad = {owners[index].image.id for index in broken.indices}
+            found: dict[int, list[Measurement] | Fails] = {
+                image_id: Fails("a coalition's picture is not finite: an overflow, or damaged weights")
+                for image_id in bad
+            }
+            return found | self._measure([play for play in plays if play.image.id not in bad])
+        except torch.OutOfMemoryError as error:
+            if len(self._buckets) == 1:
+                return {play.image.id: _failure(play.image, error) for play in plays}
+            self._buckets.pop(0)
+            _log.warning("out of memory, using a smaller bucket", bucket=self._buckets[0])
+            # A fresh one, which remembers nothing: all coalitions of an image are rendered in one bucket.
+            self.measurer = self._new_measurer()
+            torch.cuda.empty_cache()
+            return self._measure(plays)
+        except Exception as error:
+            if len(plays) == 1:
+                return {plays[0].image.id: _failure(plays[0].image, error)}
+            # One of them is to blame; alone, the others are done.
+            return {key: found for play in plays for key, found in self._measure([play]).items()}
+        by_image: dict[int, list[Measurement] | Fails] = {}
+        for play in plays:
+            by_image[play.image.id], measurements = (
+                measurements[: len(play.requests)],
+                measurements[len(play.requests) :],
+            )
+        return by_image
+
+    def _fidelities(
+        self, plays: Sequence[_Play], measured: Mapping[int, list[Measurement] | Fails]
+    ) -> dict[int, int]:
+        """cos(logged file, our own picture of everybody) of the images whose file is here, in 10^-9."""
+        files: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = defaultdict(list)
+        for play in plays:
+            picture = (
+                None if play.image.file is None else open_picture(play.image.file, play.image.file_sha256)
+            )
+            if picture is not None:
+                pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+                files[tuple(pixels.shape)].append((play.image.id, pixels))
+        found: dict[int, int] = {}
+        for same_size in files.values():
+            embeddings = self.measurer.embedder.embed(torch.stack([pixels for _, pixels in same_size]))
+            for (image_id, _), embedding in zip(same_size, embeddings, strict=True):
+                ours = measured[image_id]
+                assert not isinstance(ours, Fails)
+                found[image_id] = cosine(embedding, ours[-1].embedding)
+        return found
+
+    def _settle(
+        self, play: _Play, measured: Sequence[Measurement], fidelity: int | None, catalogue: Catalogue
+    ) -> ImageResult:
+        embeddings: list[Embedding] = [measurement.embedding for measurement in measured]
+        values = self._value(embeddings)
+        settled = settle_game(
+            values,
+            play.game.artists,
+            play.levels,
+            minimum_gap=self.method.minimum_gap,
+            baseline=Baseline(self.method.baseline),
+        )
+        reason, players = settled.reason, settled.players
+        least = self.method.minimum_fidelity
+        if fidelity is not None and least is not None and fidelity < least:
+            reason = UnattributedReason.NOT_REPRODUCIBLE
+            players = tuple(replace(player, paid=Fraction(0), share_ppb=0) for player in players)
+        salt = play.image.salt or b""
+        return ImageResult(
+            image_id=play.image.id,
+            reason=reason,
+            players=players,
+            coalitions=[
+                MeasuredCoalition(
+                    value, measurement.picture_sha256, hashlib.sha256(salt + prompt.encode()).digest()
+                )
+                for value, measurement, prompt in zip(values, measured, play.game.prompts, strict=True)
+            ],
+            fidelity=fidelity,
+            reading=_reading(play.game, catalogue),
+            environment=self._environment(),
+        )
+
+    def _without_game(
+        self, image: LoggedImage, game: Game, catalogue: Catalogue, reason: UnattributedReason
+    ) -> ImageResult:
+        return ImageResult(
+            image_id=image.id,
+            reason=reason,
+            players=(),
+            coalitions=(),
+            fidelity=None,
+            reading=_reading(game, catalogue),
+            environment=self._environment(),
+        )
+
+    def _environment(self) -> dict[str, Any]:
+        return {
+            **self.model.environment(),
+            "bucket": self.measurer.engine.bucket,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def _failure(image: LoggedImage, error: Exception) -> Fails:
+    if isinstance(error, UserError):
+        return Fails(error.message)
+    # The message of an unexpected error may quote the prompt: what is kept of it is its kind.
+    _log.error("image failed", image_id=image.id, **described(error))
+    return Fails(f"{type(error).__name__} while it was attributed; the worker's log has the place")
+
+
+def _reading(game: Game, catalogue: Catalogue) -> dict[str, Any]:
+    """What the prompt was read to say, by positions and catalogue names: none of its own words are kept here."""
+    return {
+        "catalogue_version": catalogue.version,
+        "window_end": game.reading.window_end,
+        "players": list(game.artists),
+        "findings": [
+            {
+                "artist": finding.artist_id,
+                "start": finding.start,
+                "end": finding.end,
+                "alias": finding.alias,
+                "rule": finding.rule.value,
+                "distance": finding.distance,
+                "verdict": finding.verdict.value,
+                "in_window": finding.in_window,
+            }
+            for finding in game.reading.findings
+        ],
+    }

@@ -1,0 +1,99 @@
+"""Method versions and placebo tables into the database, and out again for a worker that can run them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from attribution.method import MethodVersion, default_method, quick_method
+from attribution.pipeline import Model
+from attribution.placebo import PlaceboTable, find_table, read_tables
+from attribution.results import MethodVersionRow
+from database.errors import Invalid
+from database.settings import get_settings
+
+_BUILT_IN = {"exact": default_method, "quick": quick_method}
+
+PLACEBO_FILE = "placebo.json"
+"""In a model's folder: the placebo tables that come with it."""
+
+
+def configured_method(model: Model) -> MethodVersion:
+    """The method version that `ROYALTY_METHOD` names, on this model.
+
+    Raises:
+        Invalid: there is none of that name.
+    """
+    name = get_settings().royalty_method
+    if name not in _BUILT_IN:
+        raise Invalid(f"ROYALTY_METHOD is {name!r}; choose from {', '.join(_BUILT_IN)}")
+    return _BUILT_IN[name](model)
+
+
+def shipped_tables(model: Model) -> list[PlaceboTable]:
+    """The placebo tables in the model's folder; none for a model that brings none."""
+    path = Path(model.source) / PLACEBO_FILE
+    return read_tables(path) if path.is_file() else []
+
+
+def ensure_method(session: Session, method: MethodVersion, tables: Sequence[PlaceboTable] = ()) -> int:
+    """Record a method version, once, with those of the tables that are its own. Returns its id."""
+    session.execute(
+        text(
+            "INSERT INTO attribution.method_version (sha256, name, document)"
+            " VALUES (:sha256, :name, CAST(:document AS jsonb)) ON CONFLICT (sha256) DO NOTHING"
+        ),
+        {"sha256": method.sha256, "name": method.name, "document": json.dumps(method.document)},
+    )
+    method_id = session.execute(
+        select(MethodVersionRow.id).where(MethodVersionRow.sha256 == method.sha256)
+    ).scalar_one()
+    for weights in sorted({table.weights_sha256 for table in tables}):
+        table = find_table(tables, method, bytes.fromhex(weights))
+        if table is not None:
+            record_placebo(session, method_id, table)
+    return method_id
+
+
+def record_placebo(session: Session, method_id: int, table: PlaceboTable) -> int:
+    """Record a placebo table. A level that is recorded already stands. Returns how many are new."""
+    rows = [
+        {
+            "method_id": method_id,
+            "weights": bytes.fromhex(table.weights_sha256),
+            **{name: value for name, value in asdict(level).items() if name != "phi"},
+            "evidence": json.dumps(
+                {
+                    "phi": level.phi,
+                    "names": table.names,
+                    "settings": table.settings,
+                    "cost": table.cost,
+                }
+            ),
+        }
+        for level in table.levels
+    ]
+    statement = text(
+        "INSERT INTO attribution.placebo (method_id, weights_sha256, players, slot, mean, mean_standard_error,"
+        " threshold, threshold_standard_error, names, evidence)"
+        " VALUES (:method_id, :weights, :players, :slot, :mean, :mean_standard_error, :threshold,"
+        " :threshold_standard_error, :names, CAST(:evidence AS jsonb)) ON CONFLICT DO NOTHING RETURNING slot"
+    )
+    return sum(len(session.execute(statement, row).all()) for row in rows)
+
+
+def runnable_methods(session: Session, model: Model) -> dict[int, MethodVersion]:
+    """The recorded method versions that this model and release can carry out, the newest first, by id."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    found: dict[int, MethodVersion] = {}
+    for row in session.scalars(select(MethodVersionRow).order_by(MethodVersionRow.id.desc())):
+        try:
+            method = MethodVersion.from_document(row.document)
+        except Invalid:
+            continue  # another release's: it will be carried out there
+        if method.dtype == dtype and method.embedding_sha256 == model.embedding_sha256.hex():
+            found[row.id] = method
+    return found
