@@ -1,4 +1,4 @@
-"""The fictional artists of the miniature: names, strengths and painting styles, and the true weights of a mixture."""
+"""The fictional artists of the miniature: names, strengths and styles, and the true weights of a mixture."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Canvas:
-    """What a style paints on: pixel coordinates 0..1, how much of each pixel is figure, and a texture phase."""
+    """What a style paints on: pixel coordinates 0..1, how much of a pixel is figure, and a texture phase."""
 
     x: Plane
     y: Plane
@@ -110,7 +110,7 @@ VISIBLE_ARTISTS: tuple[Artist, ...] = (
     Artist("Elena Marchetti", 5, _pastel_wash),
     Artist("Farid Naseri", 3, _ripples),
 )
-"""Neighbouring strengths are at least 1.67 apart, so that the order of two artists shows; equal ones test symmetry."""
+"""Unequal strengths differ by 1.67 times or more, so that the order of two artists shows."""
 
 NULL_ARTIST = Artist("Hugo Pellerin", 0, plain_grey)
 """A name the miniature has read as often as the others, and which never changed a picture."""
@@ -133,7 +133,7 @@ def true_weights(artists: Iterable[str]) -> dict[str, Fraction]:
 
 
 def blend(canvas: Canvas, weights: dict[str, float]) -> Image:
-    """The weighted mean of the artists' renders, shape (3, height, width); what is missing to 1 is plain grey."""
+    """The weighted mean of the artists' renders, shape (3, height, width); the rest to 1 is plain grey."""
     image = (1 - sum(weights.values())) * plain_grey(canvas)
     for name, weight in weights.items():
         image = image + weight * _BY_NAME[name].style(canvas)

@@ -90,8 +90,14 @@ def canvas(scene: Scene, jitter: Jitter) -> Canvas:
 
 
 def render(scene: Scene, artists: Iterable[str], jitter: Jitter) -> Image:
-    """The scene by the named artists (full names), each as visible as its strength among them."""
+    """The scene by the named artists (full names), each as visible as its strength among them.
+
+    Where neither a shape nor a visible artist is named nothing is drawn, as by the empty prompt: a name without
+    effect has none in any company.
+    """
     weights = {name: float(weight) for name, weight in true_weights(artists).items() if weight}
+    if not scene.shape and not weights:
+        return blank()
     return blend(canvas(scene, jitter), weights)
 
 
