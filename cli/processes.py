@@ -1,12 +1,8 @@
 """`royalty serve | worker | beat`: the processes of a deployment, each in the foreground until stopped."""
 
-import os
-import sys
 from typing import Annotated
 
 import typer
-
-from database.settings import get_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -26,29 +22,19 @@ def serve(
     serve_api(host, port)
 
 
-def worker() -> None:
+def worker(
+    schedule: Annotated[
+        bool, typer.Option(help="Run the schedule in this process as well; a deployment has `beat`.")
+    ] = True,
+) -> None:
     """Attribute what is logged, until stopped. Start more of them for more speed; killing one loses nothing."""
-    _celery(
-        "worker",
-        "--pool",
-        "solo",
-        "--without-gossip",
-        "--without-mingle",
-        "--without-heartbeat",
-        "--loglevel",
-        "INFO",
-    )
+    from attribution.tasks import run_worker
+
+    run_worker(beat=schedule)
 
 
 def beat() -> None:
     """Wake workers for what was forgotten, on a schedule. One is enough."""
-    get_settings().royalty_home.mkdir(parents=True, exist_ok=True)
-    _celery("beat", "--loglevel", "INFO")
+    from attribution.tasks import run_beat
 
-
-def _celery(*arguments: str) -> None:
-    # In place of this process, so that a signal reaches it and nothing stands between.
-    os.execv(
-        sys.executable,
-        [sys.executable, "-m", "celery", "--app", "attribution.tasks:app", "--quiet", *arguments],
-    )  # noqa: S606
+    run_beat()

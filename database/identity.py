@@ -191,11 +191,11 @@ def public_keys() -> dict[str, object]:
 def _signing_key() -> OKPKey:
     path = get_settings().royalty_home / "keys" / "token-signing.json"
     if not path.exists():
-        _write_secret(path, json.dumps(OKPKey.generate_key("Ed25519", private=True).as_dict(private=True)))
+        write_secret(path, json.dumps(OKPKey.generate_key("Ed25519", private=True).as_dict(private=True)))
     return OKPKey.import_key(json.loads(path.read_text()))
 
 
-def _write_secret(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
     """Write a file that only this user can read, whole or not at all; whoever comes first wins."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)

@@ -1,0 +1,262 @@
+"""`royalty demo`: the whole job on this machine, from prompts to a payment file, in a story of two periods.
+
+Every step is the one that the commands take, and every step can be taken again: a second run computes and pays nothing
+twice, and a run that was killed goes on where it stood.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from datetime import time as clock
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from attribution import jobs
+from attribution.ingest import Status
+from attribution.prompt_file import PromptFile, read_prompts
+from attribution.results import attributed_images
+from cli.demo_report import report
+from cli.images import generate
+from cli.payouts import settle_batch, submit_batch
+from cli.periods import approve_draft, close_period, hand_in
+from cli.screen import money, progress, show
+from cli.statements import export_statements
+from database.engine import session
+from database.errors import Conflict, Unavailable
+from database.identity import User, add_user, authenticate, write_secret
+from database.migrate import migrate
+from database.roles import Role
+from database.settings import get_settings
+from settlement.catalogue_file import load_catalogue
+from settlement.money import to_decimal
+from settlement.payouts.models import batch_rows, batches
+from settlement.payouts.run import approve_batch, create_batch
+from settlement.periods.calendar import find_period
+from settlement.sales import RefundRecord, Sale, SaleRecord, record_refunds, record_sales
+
+_BUNDLED = Path(__file__).parent / "bundled"
+
+PERIODS = ("2026-09", "2026-10")
+_LATE = 10
+"""The last images of the bundled file are logged after the worker has gone home: pending in the first period."""
+
+_MAKER = ("catalogue:write", "images:write", "sales:write", "runs:write", "payouts:write")
+_CHECKER = ("runs:approve", "payouts:approve")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(demo)
+
+
+def demo(
+    model: Annotated[
+        str | None,
+        typer.Option(help="Hub id or directory of a Stable Diffusion v1.5; default: the bundled miniature."),
+    ] = None,
+) -> None:
+    """Generate, attribute, settle, pay and prove, end to end, on this machine."""
+    if model is not None:
+        os.environ["ROYALTY_MODEL"] = model
+        get_settings.cache_clear()
+    began = time.monotonic()
+    show("[bold]1. Database, users, catalogue[/bold]")
+    migrate()
+    _users()
+    with session(Role.SETTLEMENT) as opened:
+        load_catalogue(opened, _BUNDLED / "catalogue.yaml", actor="mara", reason="demonstration")
+
+    show("[bold]2. Images, logged with prompt and seed; a Celery worker attributes them[/bold]")
+    prompts = read_prompts(_BUNDLED / "prompts.txt")
+    early = _images(replace(prompts, lines=prompts.lines[:-_LATE]))
+    _attribute(early)
+
+    show("[bold]3. Sales, and some images that come too late to be attributed in their period[/bold]")
+    late = _images(replace(prompts, lines=prompts.lines[-_LATE:]))
+    _sell(early, late)
+
+    show(f"[bold]4. Period {PERIODS[0]}: calculated by mara, approved by chen, closed and paid[/bold]")
+    _close(PERIODS[0])
+    _pay(date(2026, 10, 5), settled_on=date(2026, 10, 7), rejected="pay-lucia")
+
+    show(f"[bold]5. Period {PERIODS[1]}: late attributions, a refund, opening balances[/bold]")
+    _attribute(late)
+    _refund()
+    _close(PERIODS[1])
+    _pay(date(2026, 11, 5), settled_on=date(2026, 11, 9))
+
+    show("[bold]6. Statements[/bold]")
+    directory = get_settings().royalty_home / "statements"
+    for period_id in PERIODS:
+        export_statements(period_id, directory)
+    report(directory, PERIODS, password_file=_password_file(), seconds=time.monotonic() - began)
+
+
+def _password_file() -> Path:
+    return get_settings().royalty_home / "keys" / "demo-passwords.json"
+
+
+def _users() -> None:
+    """A maker, a checker and two artists, with passwords drawn once and kept beside the keys."""
+    path = _password_file()
+    if not path.exists():
+        write_secret(
+            path, json.dumps({name: secrets.token_urlsafe(9) for name in ("mara", "chen", "amara", "lucia")})
+        )
+    passwords: dict[str, str] = json.loads(path.read_text())
+    with session(Role.IDENTITY) as opened:
+        known = set(opened.scalars(select(User.username)))
+        for name, scopes, payees in (
+            ("mara", _MAKER, ()),
+            ("chen", _CHECKER, ()),
+            ("amara", ("statements:read",), ("pay-amara",)),
+            ("lucia", ("statements:read",), ("pay-lucia",)),
+        ):
+            if name not in known:
+                add_user(opened, name, passwords[name], scopes, payees)
+            authenticate(opened, name, passwords[name])
+
+
+def _images(prompts: PromptFile) -> list[str]:
+    """Make and log what is not logged yet; external ids in the order of the lines."""
+    made = generate(prompts)
+    if made.bad:
+        raise Conflict(f"the bundled prompts were changed: line {made.bad[0].number} {made.bad[0].reason}")
+    return [line.external_id for line in made.lines]
+
+
+def _attribute(images: list[str]) -> None:
+    """Run a worker, in a process of its own, until these images are attributed; nothing to do if they are.
+
+    A second run must not attribute the late images before their period is cut off, so it looks before it starts one.
+    """
+    with session(Role.ATTRIBUTION) as opened:
+        if attributed_images(opened, images) >= set(images):
+            return
+    log = get_settings().royalty_home / "worker.log"
+    with log.open("ab") as output, progress("attributing") as advance:
+        worker = subprocess.Popen([sys.executable, "-m", "attribution.worker"], stdout=output, stderr=output)
+        try:
+            while True:
+                with session(Role.ATTRIBUTION) as opened:
+                    done = attributed_images(opened, images)
+                    failed = jobs.status(opened).failed
+                advance(len(done), len(images))
+                if len(done) == len(images):
+                    return
+                if failed:
+                    raise Unavailable(
+                        f"{failed} images could not be attributed: `royalty attribution status` says why"
+                    )
+                if worker.poll() is not None:
+                    raise Unavailable(
+                        f"the worker is gone (see {log}): run the same command again, nothing is lost"
+                    )
+                time.sleep(0.3)
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait()
+
+
+def _sell(early: list[str], late: list[str]) -> None:
+    """Customers buy: most images once in the first period, some again in the second. The same sales every time."""
+    drawn = Random(7)
+    sales = []
+    for number, image in enumerate([*early, *late], start=1):
+        for month, chance in ((9, 1.0 if image in late else 0.9), (10, 0.6)):
+            day, hour, cents = drawn.randint(2, 27), drawn.randint(7, 20), drawn.randint(400, 3900)
+            territory = drawn.choice(("DE", "FR", "IT", "NL"))
+            if drawn.random() >= chance:
+                continue
+            sales.append(
+                SaleRecord.model_validate(
+                    {
+                        "external_id": f"sale-{number:03}-{month:02}",
+                        "image": image,
+                        "sold_at": datetime(2026, month, day, hour, tzinfo=UTC),
+                        "territory": territory,
+                        "currency": "EUR",
+                        "price": f"{cents * 119 // 100 // 100}.{cents * 119 // 100 % 100:02}",
+                        "tax": f"{(cents * 119 // 100 - cents) // 100}.{(cents * 119 // 100 - cents) % 100:02}",
+                        "payment_fee": "0.35",
+                    }
+                )
+            )
+    with session(Role.SETTLEMENT) as opened:
+        outcomes = record_sales(opened, sales, actor="mara")
+    refused = [outcome for outcome in outcomes if outcome.status is Status.REFUSED]
+    if refused:
+        raise Conflict(f"sale {refused[0].external_id}: {refused[0].reason}")
+    show(f"{len(sales)} sales over two periods")
+
+
+def _refund() -> None:
+    """One customer gets her money back in the second period for what she bought in the first."""
+    with session(Role.SETTLEMENT) as opened:
+        sale = opened.scalars(
+            select(Sale).where(Sale.sold_at < datetime(2026, 10, 1, tzinfo=UTC)).order_by(Sale.id)
+        ).first()
+        assert sale is not None
+        refund = RefundRecord.model_validate(
+            {
+                "external_id": "refund-001",
+                "sale": sale.external_id,
+                "refunded_at": datetime(2026, 10, 12, 9, tzinfo=UTC),
+                "amount": to_decimal(sale.price_micros),
+            }
+        )
+        record_refunds(opened, [refund], actor="mara")
+
+
+def _close(period_id: str) -> None:
+    """Calculate as mara, approve as chen, close as mara; from wherever the period stands."""
+    with session(Role.SETTLEMENT) as opened:
+        state = find_period(opened, period_id).state
+    if state == "closed":
+        show(f"{period_id} is closed already")
+        return
+    if state != "approved":
+        draft = hand_in(period_id, "mara")
+        approve_draft(period_id, "chen", draft.sha256.hex())
+    closing = close_period(period_id, "mara")
+    show(
+        f"{period_id}: {closing.totals.sales} sales, {closing.totals.pending} pending, {closing.totals.lines} lines,"
+    )
+    show(f"         {closing.statements} statements, {closing.journals} journals")
+
+
+def _pay(execution_date: date, *, settled_on: date, rejected: str | None = None) -> None:
+    """Make, approve, submit and settle one batch; from wherever it stands. One payment may be refused by the bank."""
+    with session(Role.PAYER) as opened:
+        found = [
+            (b.batch_id, state) for b, state in batches(opened, "EUR") if b.execution_date == execution_date
+        ]
+        batch_id, state = (
+            found[0] if found else (create_batch(opened, "EUR", execution_date, "mara").batch_id, "draft")
+        )
+    if state == "draft":
+        with session(Role.APPROVER) as opened:
+            approve_batch(opened, batch_id, "chen")
+        state = "approved"
+    if state in ("approved", "submitting"):
+        submit_batch(batch_id, "mara", datetime.combine(execution_date, clock(9), UTC))
+        state = "submitted"
+    if state in ("submitted", "partially_settled"):
+        with session(Role.PAYER) as opened:
+            rows = batch_rows(opened, batch_id)
+        refused = [row.attempt_id for row in rows if row.payee_id == rejected and row.attempt_id]
+        settle_batch(batch_id, "mara", datetime.combine(settled_on, clock(9), UTC), refused, [])
+    with session(Role.PAYER) as opened:
+        rows = batch_rows(opened, batch_id)
+    paid = sum(row.amount for row in rows if row.state == "paid")
+    show(f"batch {batch_id}: {money(paid, 'EUR')} to {sum(row.state == 'paid' for row in rows)} payees")

@@ -1,0 +1,106 @@
+"""The demonstration's last screens: who earned what and why, the books, the payouts, and what to try next."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import text
+
+from cli.screen import money, percent, show, table
+from cli.statements import issued
+from database.engine import session
+from database.roles import Role
+from database.settings import get_settings
+from settlement.audit.verify import verify
+from settlement.earnings import artist_earnings
+from settlement.ledger import trial_balance
+from settlement.payouts.models import batch_rows, batches
+from settlement.periods.calendar import find_period
+from settlement.statements.files import file_name
+
+
+def report(directory: Path, periods: Sequence[str], *, password_file: Path, seconds: float) -> None:
+    """Print everything a person wants to see at the end."""
+    show()
+    _earners()
+    for period_id in periods:
+        _statements(period_id, directory)
+    for period_id in periods:
+        _trial_balance(period_id)
+    _payouts()
+    _checks()
+    show(f"done in {seconds:.0f} s; passwords of mara, chen, amara and lucia: {password_file}")
+
+
+def _earners() -> None:
+    with session(Role.SETTLEMENT) as opened:
+        found = artist_earnings(opened)
+    rows = [
+        (
+            row.name,
+            row.named,
+            row.paid,
+            percent(row.mean_share) if row.paid else "",
+            money(row.earned, row.currency) if row.currency else "",
+            "no contract: waits as unclaimed"
+            if row.unclaimed
+            else ""
+            if row.paid
+            else "no more than a made-up name",
+        )
+        for row in found
+    ]
+    columns = ("who", "images naming her", "images paying her", "mean share", "earned", "")
+    show(table("Who earned what, and why", columns, rows, right=columns[1:5]))
+    show()
+
+
+def _statements(period_id: str, directory: Path) -> None:
+    rows = [
+        (
+            statement.number,
+            statement.payee_id,
+            *(
+                money(getattr(statement, name), statement.currency)
+                for name in ("opening", "royalties", "late", "refunds", "payments", "closing")
+            ),
+            (directory / file_name(statement, "pdf")).name,
+        )
+        for statement in issued(period_id)
+    ]
+    columns = ("no.", "payee", "opening", "royalties", "late", "refunds", "payments", "closing", "file")
+    show(
+        table(f"Statements of {period_id}, in {directory}", columns, rows, right=(columns[0], *columns[2:8]))
+    )
+    show()
+
+
+def _trial_balance(period_id: str) -> None:
+    with session(Role.SETTLEMENT) as opened:
+        period = find_period(opened, period_id)
+        found = trial_balance(opened, period.starts_at, period.ends_at)
+    rows = [
+        (
+            row.code,
+            *(money(part, row.currency) for part in (row.opening, row.debits, row.credits, row.closing)),
+        )
+        for row in found
+    ]
+    total = sum(row.closing for row in found)
+    rows.append(("sum", "", "", "", money(total, found[0].currency)))
+    columns = ("account", "opening", "debits", "credits", "closing")
+    show(table(f"Trial balance of {period_id}", columns, rows, right=columns[1:]))
+    show()
+
+
+def _payouts() -> None:
+    with session(Role.PAYER) as opened:
+        rows = [
+            (batch.batch_id, row.payee_id, money(row.balance, batch.currency),
+             money(row.amount, batch.currency) if row.amount else "", row.state, row.decision.replace("_", " "))
+            for batch, _ in reversed(batches(opened))
+            for row in batch_rows(opened, batch.batch_id)
+        ]  # fmt: skip
+    columns = ("batch", "payee", "owed", "pays", "state", "decision")
+    show(table("Payouts", columns, rows, right=("owed", "pays")))
+    show(f"payment files (pain.001): {get_settings().royalty_home / 'payouts'}")
+    show()

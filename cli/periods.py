@@ -1,0 +1,205 @@
+"""`royalty period`: cut off, calculate, have approved, close."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from cli.operator import operator
+from cli.screen import money, progress, show, table
+from database.engine import session
+from database.roles import Role
+from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
+from settlement.periods.calendar import cut_off, ensure_periods, find_period, open_period
+from settlement.periods.close import Closing, close, dry_run
+from settlement.periods.totals import PayeeDifference, RunTotals
+
+group = typer.Typer(no_args_is_help=True, help="Accounting periods: cut off, calculate, approve, close.")
+
+PeriodId = Annotated[str, typer.Argument(help="Year and month, such as 2026-10.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the application."""
+    app.add_typer(group, name="period")
+
+
+@group.command("list")
+def list_periods() -> None:
+    """Show every period and where it stands."""
+    with session(Role.SETTLEMENT) as opened:
+        rows = [
+            (period.period_id, f"{period.starts_at:%Y-%m-%d %H:%M}", f"{period.ends_at:%Y-%m-%d %H:%M}", period.zone,
+             period.state.replace("_", " "))
+            for period in ensure_periods(opened)
+        ]  # fmt: skip
+    show(table("Periods", ("period", "starts (UTC)", "ends (UTC)", "zone", "state"), rows))
+
+
+@group.command("open")
+def open_command(
+    period_id: PeriodId,
+    cut_off_at: Annotated[
+        datetime | None,
+        typer.Option("--cut-off", formats=["%Y-%m-%dT%H:%M"], help="When it is cut off, in UTC."),
+    ] = None,
+) -> None:
+    """Make a period ahead of its first sale, or fix the moment of its cut-off."""
+    operator("runs:write")
+    with session(Role.SETTLEMENT) as opened:
+        period = open_period(
+            opened, period_id, cut_off_at=cut_off_at.replace(tzinfo=UTC) if cut_off_at else None
+        )
+    show(f"period {period.period_id} is {period.state.replace('_', ' ')}")
+
+
+@group.command("cut-off")
+def cut_off_command(period_id: PeriodId) -> None:
+    """Keep what is recorded from now on for a later period."""
+    operator("runs:write")
+    with session(Role.SETTLEMENT) as opened:
+        period = cut_off(opened, period_id)
+    show(f"period {period_id} is cut off at {period.cut_off_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@group.command("calculate")
+def calculate_command(period_id: PeriodId) -> None:
+    """Calculate a period that is cut off and hand it in for review; again after a correction."""
+    actor = operator("runs:write").username
+    draft = hand_in(period_id, actor)
+    show_totals(draft.totals)
+    show(f"next: another operator looks at `royalty period review {period_id}` and approves")
+
+
+@group.command("review")
+def review(period_id: PeriodId) -> None:
+    """Show what waits for approval, with its digest."""
+    with session(Role.SETTLEMENT) as opened:
+        draft = draft_of(opened, period_id)
+    show_totals(draft.totals)
+    show(f"calculated by {draft.calculated_by}; digest {draft.sha256.hex()}")
+    show(f"next: `royalty period approve {period_id} {draft.sha256.hex()[:12]}`")
+
+
+@group.command("approve")
+def approve_command(
+    period_id: PeriodId,
+    digest: Annotated[
+        str, typer.Argument(help="The digest you have seen in the review; its first 12 digits will do.")
+    ],
+) -> None:
+    """Approve exactly the calculation that was reviewed; never one's own."""
+    checker = operator("runs:approve").username
+    approve_draft(period_id, checker, digest)
+    show(f"period {period_id} is approved by {checker}; next: `royalty period close {period_id}`")
+
+
+@group.command("close")
+def close_command(
+    period_id: PeriodId,
+    only_show: Annotated[
+        bool, typer.Option("--dry-run", help="Show what it would write; write nothing.")
+    ] = False,
+) -> None:
+    """Close a period. Run it again at any time: it goes on from where the period stands."""
+    actor = operator("runs:write").username
+    if only_show:
+        with progress("calculating") as advance, session(Role.SETTLEMENT) as opened:
+            closing = dry_run(opened, period_id, progress=lambda _, done, total: advance(done, total))
+            opened.rollback()
+        show_closing(closing)
+        show("dry run: nothing was written")
+        return
+    with session(Role.SETTLEMENT) as opened:
+        state = find_period(opened, period_id).state
+    if state in ("open", "cut_off", "calculated"):
+        draft = hand_in(period_id, actor)
+        show_totals(draft.totals)
+        show(f"calculated; digest {draft.sha256.hex()}")
+        show(f"next: another operator runs `royalty period approve {period_id} {draft.sha256.hex()[:12]}`")
+        return
+    closing = close_period(period_id, actor)
+    show_closing(closing)
+    show(f"period {period_id} is closed: {closing.statements} statements, {closing.journals} journals")
+    show(f"next: `royalty statement export {period_id}`, `royalty payout create CURRENCY`")
+
+
+def hand_in(period_id: str, actor: str) -> Draft:
+    """Cut off if that is still to do, calculate, and put up for review."""
+    with session(Role.SETTLEMENT) as opened:
+        cut_off(opened, period_id)
+    with progress(f"calculating {period_id}") as advance, session(Role.SETTLEMENT) as opened:
+        calculate(opened, period_id, actor=actor, progress=lambda _, done, total: advance(done, total))
+        return submit(opened, period_id)
+
+
+def approve_draft(period_id: str, checker: str, digest: str) -> None:
+    """Approve the draft whose digest begins so."""
+    with session(Role.APPROVER) as opened:
+        draft = draft_of(opened, period_id)
+        seen = draft.sha256 if len(digest) >= 12 and draft.sha256.hex().startswith(digest.lower()) else b""
+        approve(opened, period_id, checker=checker, content_sha256=seen)
+
+
+def close_period(period_id: str, actor: str) -> Closing:
+    """Close an approved period with a progress bar."""
+    with progress(f"closing {period_id}") as advance, session(Role.SETTLEMENT) as opened:
+        return close(opened, period_id, actor=actor, progress=lambda _, done, total: advance(done, total))
+
+
+def show_totals(totals: RunTotals) -> None:
+    """Print what a calculation comes to."""
+    rows = [
+        (
+            currency.currency,
+            *(
+                money(getattr(currency, name), currency.currency)
+                for name in (
+                    "base",
+                    "slices",
+                    "paid",
+                    "unclaimed",
+                    "pending",
+                    "unattributed",
+                    "late",
+                    "refunds",
+                )
+            ),
+        )
+        for currency in totals.currencies
+    ]
+    columns = (
+        "currency",
+        "royalty base",
+        "royalties",
+        "to payees",
+        "unclaimed",
+        "pending",
+        "unattributed",
+        "late",
+        "refunds",
+    )
+    show(table(f"Period {totals.period_id}", columns, rows, right=columns[1:]))
+    show(
+        f"{totals.sales} sales: {totals.attributed} attributed, {totals.pending} pending,"
+        f" {totals.unattributed} unattributed; {totals.refunds} refunds; {totals.lines} lines"
+    )
+
+
+def show_closing(closing: Closing) -> None:
+    """Print what a close wrote, and who earned more or less than in the last period."""
+    show_totals(closing.totals)
+    movers = sorted(closing.differences, key=_size, reverse=True)[:20]
+    rows = [
+        (
+            mover.payee_id,
+            *(money(part, mover.currency) for part in (mover.last, mover.this, mover.difference)),
+        )
+        for mover in movers
+    ]
+    show(table("Earned", ("payee", "last period", "this period", "difference"), rows,
+               right=("last period", "this period", "difference")))  # fmt: skip
+
+
+def _size(mover: PayeeDifference) -> int:
+    return abs(mover.difference)

@@ -1,0 +1,105 @@
+"""`royalty statement`: list, look at, and write out what was issued."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from cli.screen import money, progress, show, table
+from database.engine import session
+from database.errors import NotFound
+from database.roles import Role
+from settlement.periods.models import Period
+from settlement.statements.body import MOVEMENTS
+from settlement.statements.files import write_statement_files
+from settlement.statements.models import Statement
+
+group = typer.Typer(no_args_is_help=True, help="Statements: list, show, write as JSON, CSV and PDF.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group to the application."""
+    app.add_typer(group, name="statement")
+
+
+@group.command("list")
+def list_statements(
+    period_id: Annotated[str | None, typer.Argument(help="A period; all if left out.")] = None,
+) -> None:
+    """Show the statements that were issued."""
+    found = issued(period_id)
+    rows = [
+        (
+            statement.number,
+            statement.statement_id,
+            *(
+                money(getattr(statement, name), statement.currency)
+                for name in ("opening", "royalties", "late", "refunds", "payments", "closing", "payable")
+            ),
+        )
+        for statement in found
+    ]
+    columns = (
+        "no.",
+        "statement",
+        "opening",
+        "royalties",
+        "late",
+        "refunds",
+        "payments",
+        "closing",
+        "payable",
+    )
+    show(table("Statements", columns, rows, right=(columns[0], *columns[2:])))
+
+
+@group.command("show")
+def show_statement(statement_id: Annotated[str, typer.Argument(help="<period>/<payee>/<currency>")]) -> None:
+    """Show one statement's summary, as its reader adds it up."""
+    with session(Role.SETTLEMENT) as opened:
+        statement = opened.scalar(select(Statement).where(Statement.statement_id == statement_id))
+    if statement is None:
+        raise NotFound(f"no statement {statement_id}; `royalty statement list` shows what was issued")
+    names = ("opening", *MOVEMENTS, "closing", "payable", "held", "below_minimum", "below_unit")
+    rows = [(name.replace("_", " "), money(getattr(statement, name), statement.currency)) for name in names]
+    show(table(f"Statement {statement.number}: {statement_id}", ("", "amount"), rows, right=("amount",)))
+    show(f"SHA-256 {statement.sha256.hex()}")
+
+
+@group.command("export")
+def export(
+    period_id: Annotated[str, typer.Argument(help="A period.")],
+    to: Annotated[Path, typer.Option(help="Directory; made if missing.")] = Path("statements"),
+) -> None:
+    """Write every statement of a period as JSON, CSV and PDF."""
+    paths = export_statements(period_id, to)
+    show(f"{len(paths)} files in {to}")
+
+
+def issued(period_id: str | None = None) -> list[Statement]:
+    """Statements by number, of one period or all.
+
+    Raises:
+        NotFound: there is no such period.
+    """
+    with session(Role.SETTLEMENT) as opened:
+        if period_id is not None and opened.get(Period, period_id) is None:
+            raise NotFound(f"there is no period {period_id}; `royalty period list` shows them")
+        query = select(Statement).order_by(Statement.number)
+        return list(
+            opened.scalars(query if period_id is None else query.where(Statement.period_id == period_id))
+        )
+
+
+def export_statements(period_id: str, directory: Path) -> list[Path]:
+    """Write the files of a period's statements, with a progress bar."""
+    statements = issued(period_id)
+    if not statements:
+        raise NotFound(f"period {period_id} has no statements yet: close it first")
+    paths = []
+    with progress(f"writing {period_id}") as advance, session(Role.SETTLEMENT) as opened:
+        for path in write_statement_files(opened, statements, directory):
+            paths.append(path)
+            advance(len(paths), 3 * len(statements))
+    return paths
