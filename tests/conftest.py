@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Before anything reads the settings: tests never touch the installation of the person who runs them.
@@ -84,9 +85,8 @@ def db(_shared_database: str) -> Iterator[Session]:
 _numbers = iter(range(1, 1_000_000))
 
 
-@pytest.fixture
-def database(_template: None) -> Iterator[str]:
-    """A migrated database of the test's own: commits stay, roles connect. Yields a superuser's conninfo."""
+@contextmanager
+def _own_database() -> Iterator[str]:
     name = f"royalty_test_{next(_numbers)}"
     _execute(f'CREATE DATABASE {name} TEMPLATE "{_TEMPLATE}"')
     _use(name)
@@ -94,3 +94,17 @@ def database(_template: None) -> Iterator[str]:
     _forget_settings()
     _execute(f"DROP DATABASE {name} WITH (FORCE)")
     os.environ.pop("DATABASE_NAME", None)
+
+
+@pytest.fixture
+def database(_template: None) -> Iterator[str]:
+    """A migrated database of the test's own: commits stay, roles connect. Yields a superuser's conninfo."""
+    with _own_database() as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def module_database(_template: None) -> Iterator[str]:
+    """A `database` that a module's tests share; the module uses no other."""
+    with _own_database() as own:
+        yield own

@@ -57,12 +57,16 @@ from settlement.statements.models import Statement
 from tests.settlement.worked_example import LINES, RATE, REVERSED, SALES, SHARES, SLICES, SPLITS
 
 VALUES = {
-    "img-1": [212, 561, 334, 870, 268, 603, 391, 1000],
-    "img-2": [180.000001, 640, 355, 1000],
-    "img-3": [205, 702, 229, 711, 300, 965, 318, 1000],
-    "img-4": [190, 577, 401, 1000],
+    image: [value * 1_000_000 for value in values]
+    for image, values in {
+        "img-1": [212, 561, 334, 870, 268, 603, 391, 1000],
+        "img-2": [180, 640, 355, 1000],
+        "img-3": [205, 702, 229, 711, 300, 965, 318, 1000],
+        "img-4": [190, 577, 401, 1000],
+    }.items()
 }
-"""v(S) in 10^-3, by bitmask."""
+VALUES["img-2"][0] += 1
+"""v(S) in 10^-9, by bitmask."""
 
 ARTISTS = {
     "img-1": ["art-1", "art-2"],
@@ -302,7 +306,7 @@ def write_attributions(session: Session, images: list[str]) -> None:
     """Coalition values and shares, settled by the real arithmetic."""
     method = session.execute(text("SELECT id FROM attribution.method_version")).scalar_one()
     for image in images:
-        values = [round(value * 1_000_000) for value in VALUES[image]]
+        values = VALUES[image]
         artists = ARTISTS[image]
         players = len(artists) + 1
         game = settle_game(
@@ -544,7 +548,7 @@ def write_statements(session: Session, period: str) -> None:
         summary = dict.fromkeys(
             ("opening", "royalties", "late", "adjustments", "refunds", "reserves", "recoupment", "tax", "claims", "fx",
              "payments", "closing"), 0,
-        ) | given  # fmt: skip
+        ) | dict(given)  # fmt: skip
         statement = f"{period}/{payee}/EUR"
         lines = [
             Line(*row)
