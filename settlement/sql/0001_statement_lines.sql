@@ -89,7 +89,8 @@ ALTER TABLE attribution.attribution ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON attribution.attribution FOR SELECT TO portal
     USING (EXISTS (SELECT FROM settlement.sale AS s WHERE s.image_id = attribution.image_id));
 
--- The platform heads every statement: its party is for every payee to read.
+-- The platform heads every statement: its party is for every payee to read, and for nobody who is none.
 GRANT SELECT (platform_payee_id) ON settlement.platform_version TO portal;
 CREATE POLICY platform ON party.party_version FOR SELECT TO portal
-    USING (payee_id IN (SELECT v.platform_payee_id FROM settlement.platform_version AS v));
+    USING (payee_id IN (SELECT v.platform_payee_id FROM settlement.platform_version AS v)
+           AND EXISTS (SELECT FROM access.payee_access));
