@@ -1,15 +1,19 @@
 """Images, sales and refunds in: batches, an outcome for every row, and sending again is safe."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from api.access import Asker, allowing
-from attribution.ingest import Outcome, Status
+from attribution.generation import ImageRecord
+from attribution.image_file import parse_image
+from attribution.ingest import Outcome, Status, log_images
 from database.engine import session
 from database.errors import Invalid
+from database.identity import Principal
 from database.roles import Role
 from settlement.sales import RefundRecord, SaleRecord, parse_refund, parse_sale, record_refunds, record_sales
 
@@ -19,6 +23,22 @@ BATCH = 1_000
 router = APIRouter(tags=["ingestion"])
 
 _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
+    ImageRecord: {
+        "external_id": "img-1",
+        "prompt": "a lighthouse in a storm by Mara Vell",
+        "negative_prompt": "",
+        "seed": 7,
+        "steps": 30,
+        "guidance": "7.5",
+        "width": 512,
+        "height": 512,
+        "scheduler": "DDIMScheduler",
+        "scheduler_config": {"beta_schedule": "scaled_linear", "num_train_timesteps": 1000},
+        "model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "weights_sha256": "ab" * 32,
+        "customer": "customer-17",
+        "generated_at": "2026-10-05T11:58:00Z",
+    },
     SaleRecord: {
         "external_id": "sale-1",
         "image": "img-1",
@@ -44,7 +64,27 @@ def _rows_schema(record: type[BaseModel]) -> dict[str, Any]:
     return {"type": "array", "minItems": 1, "maxItems": BATCH, "items": row}
 
 
+def _images_schema() -> dict[str, Any]:
+    """The schema of a batch's images: the record's, with the sale that may ride along."""
+    rows = _rows_schema(ImageRecord)
+    fields = rows["items"]["properties"]
+    for name in fields:
+        if name.endswith("_sha256"):
+            fields[name] = {"type": ["string", "null"], "pattern": "^[0-9a-fA-F]{64}$"}
+    sale = SaleRecord.model_json_schema()
+    del sale["properties"]["image"]
+    sale["required"].remove("image")
+    fields["sale"] = {**sale, "description": "A sale of this image. Needs the scope sales:write too."}
+    return rows
+
+
 _Rows = Annotated[list[Any], Field(min_length=1, max_length=BATCH)]
+
+
+class ImageBatch(BaseModel):
+    """Images to log."""
+
+    images: Annotated[_Rows, WithJsonSchema(_images_schema())]
 
 
 class SaleBatch(BaseModel):
@@ -70,6 +110,29 @@ class RowOutcome(BaseModel):
     reason: str | None = Field(description="Why it was refused, in one line; null otherwise.")
 
 
+class SaleOutcome(BaseModel):
+    """What became of a sale that rode along with its image."""
+
+    external_id: str | None
+    status: Literal["recorded", "known", "refused"]
+    reason: str | None
+
+
+class ImageOutcome(RowOutcome):
+    """What became of one image, and of the sale that rode along."""
+
+    sale: SaleOutcome | None = Field(default=None, description="null where none was sent.")
+
+
+class ImageBatchOutcome(BaseModel):
+    """What became of a batch of images. Refused rows do not keep the others out."""
+
+    recorded: int
+    known: int
+    refused: int
+    outcomes: list[ImageOutcome] = Field(description="One for each row, in their order.")
+
+
 class BatchOutcome(BaseModel):
     """What became of a batch. Refused rows do not keep the others out."""
 
@@ -79,34 +142,40 @@ class BatchOutcome(BaseModel):
     outcomes: list[RowOutcome] = Field(description="One for each row, in their order.")
 
 
-_Record = TypeVar("_Record")
+_Parsed = TypeVar("_Parsed")
 
 
-def _each(
-    rows: Sequence[Any],
-    parse: Callable[[Mapping[str, Any]], _Record],
-    record: Callable[[list[_Record]], Iterable[Outcome]],
-) -> list[RowOutcome]:
-    """Record the rows that can be read; an outcome for every row."""
-    places: list[int] = []
-    records: list[_Record] = []
-    outcomes: dict[int, RowOutcome] = {}
-    for place, row in enumerate(rows):
+@dataclass(frozen=True, slots=True)
+class _Read(Generic[_Parsed]):
+    """A batch's rows: those that can be read, by their place, and the outcomes of the others."""
+
+    parsed: dict[int, _Parsed]
+    refused: dict[int, RowOutcome]
+
+    def outcomes(self, recorded: Iterable[Outcome]) -> list[RowOutcome]:
+        """An outcome for every row, in their order, from those of the rows that were read."""
+        found = dict(self.refused)
+        for place, outcome in zip(self.parsed, recorded, strict=True):
+            found[place] = RowOutcome(
+                row=place,
+                external_id=outcome.external_id,
+                status=outcome.status.value,
+                reason=outcome.reason,
+            )
+        return [found[place] for place in sorted(found)]
+
+
+def _read(rows: Iterable[tuple[int, Any]], parse: Callable[[Mapping[str, Any]], _Parsed]) -> _Read[_Parsed]:
+    """Read rows, each with its place; `parse` raises `Invalid` on what it cannot read."""
+    read: _Read[_Parsed] = _Read({}, {})
+    for place, row in rows:
         try:
-            records.append(parse(_object(row)))
-            places.append(place)
+            read.parsed[place] = parse(_object(row))
         except Invalid as error:
-            outcomes[place] = RowOutcome(
+            read.refused[place] = RowOutcome(
                 row=place, external_id=_external_id(row), status="refused", reason=error.message
             )
-    for place, outcome in zip(places, record(records) if records else [], strict=True):
-        outcomes[place] = RowOutcome(
-            row=place,
-            external_id=outcome.external_id,
-            status=outcome.status.value,
-            reason=outcome.reason,
-        )
-    return [outcomes[place] for place in range(len(rows))]
+    return read
 
 
 def _object(row: Any) -> Mapping[str, Any]:
@@ -120,32 +189,78 @@ def _external_id(row: Any) -> str | None:
     return given if isinstance(given, str) and given.isprintable() and 0 < len(given) <= 200 else None
 
 
-def _answer(request: Request, kind: str, outcomes: list[RowOutcome]) -> BatchOutcome:
+def _counted(request: Request, kind: str, outcomes: Sequence[RowOutcome]) -> dict[str, int]:
+    """How many of each status; the metrics count them too."""
     request.app.state.metrics.ingested(kind, (outcome.status for outcome in outcomes))
-    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in Status}
-    return BatchOutcome(
-        recorded=counts[Status.RECORDED],
-        known=counts[Status.KNOWN],
-        refused=counts[Status.REFUSED],
-        outcomes=outcomes,
+    return {status.value: sum(outcome.status == status for outcome in outcomes) for status in Status}
+
+
+@router.post("/v1/images", **allowing("images:write", problems=(422,)), summary="Log generated images")
+def create_images(request: Request, asker: Asker, batch: ImageBatch) -> ImageBatchOutcome:
+    """Up to 1,000 images that were generated elsewhere. Each new one is queued for attribution.
+
+    A row may carry a sale of its image; that needs the scope `sales:write` too.
+    """
+    read = _read(enumerate(batch.images), parse_image)
+    with session(Role.ATTRIBUTION) as opened:
+        outcomes = read.outcomes(log_images(opened, [record for record, _ in read.parsed.values()]))
+    # After the images are committed: a sale needs its image, and sending the batch again finds both known.
+    sales = _ride_along(request, asker, read.parsed, outcomes)
+    return ImageBatchOutcome(
+        **_counted(request, "image", outcomes),
+        outcomes=[ImageOutcome(**outcome.model_dump(), sale=sales.get(outcome.row)) for outcome in outcomes],
     )
 
 
 @router.post("/v1/sales", **allowing("sales:write", problems=(422,)), summary="Record sales")
 def create_sales(request: Request, asker: Asker, batch: SaleBatch) -> BatchOutcome:
     """Up to 1,000 sales of logged images. Royalty base = price - tax - the three deductions."""
+    read = _read(enumerate(batch.sales), parse_sale)
     with session(Role.SETTLEMENT) as opened:
-        outcomes = _each(
-            batch.sales, parse_sale, lambda records: record_sales(opened, records, actor=asker.username)
-        )
-    return _answer(request, "sale", outcomes)
+        outcomes = read.outcomes(record_sales(opened, list(read.parsed.values()), actor=asker.username))
+    return BatchOutcome(**_counted(request, "sale", outcomes), outcomes=outcomes)
 
 
 @router.post("/v1/refunds", **allowing("sales:write", problems=(422,)), summary="Record refunds")
 def create_refunds(request: Request, asker: Asker, batch: RefundBatch) -> BatchOutcome:
     """Up to 1,000 refunds or chargebacks. The next period's run takes back the royalties."""
+    read = _read(enumerate(batch.refunds), parse_refund)
     with session(Role.SETTLEMENT) as opened:
-        outcomes = _each(
-            batch.refunds, parse_refund, lambda records: record_refunds(opened, records, actor=asker.username)
+        outcomes = read.outcomes(record_refunds(opened, list(read.parsed.values()), actor=asker.username))
+    return BatchOutcome(**_counted(request, "refund", outcomes), outcomes=outcomes)
+
+
+def _ride_along(
+    request: Request,
+    asker: Principal,
+    images: Mapping[int, tuple[ImageRecord, Mapping[str, Any] | None]],
+    outcomes: Sequence[RowOutcome],
+) -> dict[int, SaleOutcome]:
+    """Record the sales that came with images; what became of each, by its row."""
+    sent = {
+        place: {"image": image.external_id, **sale}
+        for place, (image, sale) in images.items()
+        if sale is not None
+    }
+
+    def parse(row: Mapping[str, Any]) -> SaleRecord:
+        if not asker.allows("sales:write"):
+            raise Invalid("a sale needs a token with the scope sales:write")
+        return parse_sale(row)
+
+    accepted = {place: row for place, row in sent.items() if outcomes[place].status != "refused"}
+    read = _read(accepted.items(), parse)
+    for place in sent.keys() - accepted.keys():
+        read.refused[place] = RowOutcome(
+            row=place, external_id=_external_id(sent[place]), status="refused", reason="its image was refused"
         )
-    return _answer(request, "refund", outcomes)
+    recorded: list[Outcome] = []
+    if read.parsed:
+        with session(Role.SETTLEMENT) as opened:
+            recorded = record_sales(opened, list(read.parsed.values()), actor=asker.username)
+    found = read.outcomes(recorded)
+    _counted(request, "sale", found)
+    return {
+        row.row: SaleOutcome(external_id=row.external_id, status=row.status, reason=row.reason)
+        for row in found
+    }

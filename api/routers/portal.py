@@ -1,5 +1,6 @@
 """What an artist reads. Row-level security is the fence: each request's transaction is bound to the token's user."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -17,6 +18,7 @@ from database.roles import Role
 from settlement import portal
 from settlement.balance import OfWhich
 from settlement.money import share_to_decimal, to_decimal
+from settlement.statements.files import MEDIA_TYPES, Format, statement_files
 
 SCOPE = "statements:read"
 
@@ -190,7 +192,7 @@ Period = Annotated[
 PayeeId = Annotated[str, Path(pattern=_PART, max_length=64, description="Payee.", examples=["pay-1"])]
 Currency = Annotated[str, Path(pattern="^[A-Z]{3}$", description="ISO 4217.", examples=["EUR"])]
 
-_ETAG = {"ETag": {"description": "SHA-256 of the body.", "schema": {"type": "string"}}}
+_ETAG = {"ETag": {"description": "SHA-256 of the content.", "schema": {"type": "string"}}}
 
 _STATEMENT = "/v1/statements/{period}/{payee}/{currency}"
 
@@ -331,6 +333,48 @@ def list_lines(
         items=[_line(view) for view in page],
         next=next_cursor(request, response, page[-1].id if len(found) > limit else None),
     )
+
+
+@router.get(
+    f"{_STATEMENT}/files/{{format}}",
+    **allowing(
+        SCOPE,
+        problems=(404, 422),
+        responses={
+            200: {
+                "description": "The file.",
+                "content": {
+                    "application/json": {"schema": {"type": "object"}},
+                    "text/csv": {"schema": {"type": "string"}},
+                    "application/pdf": {"schema": {"type": "string", "format": "binary"}},
+                },
+                "headers": _ETAG,
+            },
+            304: {"description": "You have it already: the ETag is the same.", "headers": _ETAG},
+        },
+    ),
+    response_class=Response,
+    summary="A statement as a file",
+)
+def read_file(
+    asker: Asker,
+    period: Period,
+    payee: PayeeId,
+    currency: Currency,
+    format: Format,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The body (json), every line with totals and digest (csv), or the statement to read and print (pdf)."""
+    statement_id = f"{period}/{payee}/{currency}"
+    with _as_artist(asker) as opened:
+        content = statement_files(opened, statement_id, [format])[format]
+    sha256 = hashlib.sha256(content).hexdigest()
+    # Renderings stay the same bytes while the party's data and this release do: asked for again, not kept for ever.
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE if format == "json" else "private, no-cache"}
+    if _matches(if_none_match, sha256):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Disposition"] = f'attachment; filename="{period}_{payee}_{currency}.{format}"'
+    return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
 
 
 @router.get(

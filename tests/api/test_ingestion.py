@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from database.engine import session
 from database.roles import Role
-from tests.settlement.events import add_images, load_terms
+from tests.attribution.image_examples import payload
+from tests.settlement.events import CATALOGUE, add_images, load_terms
 
 
 @pytest.fixture
@@ -125,3 +126,77 @@ def test_a_body_that_is_no_json_is_a_problem(client: TestClient, platform, conte
         "/v1/sales", content=content, headers={**platform, "Content-Type": "application/json"}
     )
     assert answer.status_code == 400 and answer.json()["code"] == "malformed"
+
+
+def _images(rows: list[Any], client: TestClient, headers: dict[str, str]) -> dict[str, Any]:
+    answer = client.post("/v1/images", json={"images": rows}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def _riding(**changes: Any) -> dict[str, Any]:
+    return {name: value for name, value in _sale(**changes).items() if name != "image"}
+
+
+def test_images_are_logged_once_with_their_sales(client: TestClient, platform) -> None:
+    rows = [payload("new-1", sale=_riding()), payload("new-2")]
+    for status in ("recorded", "known"):
+        answer = _images(rows, client, platform)
+        assert answer[status] == 2
+        first, second = answer["outcomes"]
+        assert (first["external_id"], first["status"], second["sale"]) == ("new-1", status, None)
+        assert first["sale"] == {"external_id": "sale-1", "status": status, "reason": None}
+    assert _count("attribution.prompt_text") == 2 and _count("settlement.sale") == 1
+    changed = _images([payload("new-1", seed=8, sale=_riding(external_id="sale-9"))], client, platform)
+    [outcome] = changed["outcomes"]
+    assert outcome["status"] == "refused" and "other content" in outcome["reason"]
+    assert outcome["sale"]["reason"] == "its image was refused"
+    assert _count("settlement.sale") == 1
+
+
+def test_bad_images_and_bad_sales_are_refused_one_by_one(client: TestClient, platform) -> None:
+    rows = [
+        payload("a", prompt="   "),
+        payload("b", prompt="🎨 " * 200),
+        payload("c", sale="x"),
+        payload("d", sale=_riding(price="-1")),
+        payload("e", weights_sha256="xyz"),
+        payload("f", prompt="nul\0"),
+        {**payload("g"), "surprise": 1},
+        None,
+    ]
+    answer = _images(rows, client, platform)
+    assert [outcome["status"] for outcome in answer["outcomes"]] == [
+        "refused",
+        "recorded",
+        "refused",
+        "recorded",
+        "refused",
+        "refused",
+        "refused",
+        "refused",
+    ]
+    assert "below zero" in answer["outcomes"][3]["sale"]["reason"]
+    assert "surprise is not a known field" in answer["outcomes"][6]["reason"]
+
+
+def test_a_riding_sale_needs_its_own_scope(client: TestClient, platform, login) -> None:
+    headers = login("renderer", ["images:write"])
+    [outcome] = _images([payload("new", sale=_riding())], client, headers)["outcomes"]
+    assert outcome["status"] == "recorded"
+    assert outcome["sale"]["status"] == "refused" and "sales:write" in outcome["sale"]["reason"]
+
+
+def test_documented_examples_are_accepted(client: TestClient, login) -> None:
+    """What /docs shows can be sent as it is."""
+    with session(Role.ADMIN) as opened:
+        load_terms(opened, CATALOGUE.replace("standard-1", "standard"))
+    platform = login("platform", ["images:write", "sales:write"])
+    document = client.get("/openapi.json").json()
+    for path, rows in (("/v1/images", "images"), ("/v1/sales", "sales"), ("/v1/refunds", "refunds")):
+        reference = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"][
+            "$ref"
+        ]
+        schema = document["components"]["schemas"][reference.rsplit("/", 1)[1]]["properties"][rows]
+        answer = client.post(path, json={rows: schema["items"]["examples"]}, headers=platform).json()
+        assert answer["recorded"] == 1, answer

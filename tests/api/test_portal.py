@@ -13,8 +13,9 @@ from sqlalchemy.exc import InternalError
 from database.engine import conninfo, engine, session
 from database.roles import Role
 from settlement import portal
+from settlement.payouts.holds import open_hold, release_hold
 from settlement.statements.models import MOVEMENTS
-from tests.api.books import PERIOD, settle
+from tests.api.books import PERIOD, sell, settle
 
 MARA = f"/v1/statements/{PERIOD}/pay-1/EUR"
 OSKAR = f"/v1/statements/{PERIOD}/pay-2/EUR"
@@ -22,8 +23,7 @@ OSKAR = f"/v1/statements/{PERIOD}/pay-2/EUR"
 
 @pytest.fixture
 def settled(database: str) -> None:
-    with session(Role.ADMIN) as opened:
-        settle(opened, sales_per_image=4)
+    settle(sales_per_image=4)
 
 
 @pytest.fixture
@@ -63,16 +63,28 @@ def test_me(client: TestClient, mara) -> None:
 
 def test_balances_are_the_ledgers(client: TestClient, mara, oskar) -> None:
     # 4 sales each of img-1 (60 % art-1) and img/2 (50 %), 3 EUR a sale, 70 % of it pay-1's
+    nothing = {"amount": "0.000000", "currency": "EUR"}
+    owed = {"amount": "9.240000", "currency": "EUR"}
+    parts = {"payable": owed, "held": nothing, "below_minimum": nothing, "below_unit": nothing}
+    minimum = {"amount": "0.100000", "currency": "EUR"}
     assert client.get("/v1/balances", headers=mara).json() == [
-        {
-            "payee": "pay-1",
-            "balance": {"amount": "9.240000", "currency": "EUR"},
-            "minimum": None,
-            "of_which": None,
-        }
+        {"payee": "pay-1", "balance": owed, "minimum": minimum, "of_which": parts}
     ]
+    with session(Role.ADMIN) as opened:
+        open_hold(opened, "pay-2", "bank details are being checked", "ops")
     [found] = client.get("/v1/balances", headers=oskar).json()
-    assert found["balance"]["amount"] == "13.560000"
+    assert found["balance"] == found["of_which"]["held"] == {"amount": "13.560000", "currency": "EUR"}
+
+
+def test_before_the_first_close_the_minimum_is_unknown(client: TestClient, login) -> None:
+    sell()
+    [found] = client.get("/v1/balances", headers=login("mara", ["statements:read"], ["pay-1"])).json()
+    assert found == {
+        "payee": "pay-1",
+        "balance": {"amount": "0.000000", "currency": "EUR"},
+        "minimum": None,
+        "of_which": None,
+    }
 
 
 def test_statements_are_newest_first_and_add_up(client: TestClient, mara) -> None:
@@ -98,6 +110,32 @@ def test_a_statement_is_its_bytes_and_its_etag_their_hash(client: TestClient, ma
         again = client.get(MARA, headers={**mara, "If-None-Match": given})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
     assert client.get(MARA, headers={**mara, "If-None-Match": '"other"'}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("format", "media_type", "start"),
+    [
+        ("json", "application/json", b"{"),
+        ("csv", "text/csv; charset=utf-8", b"record,row,"),
+        ("pdf", "application/pdf", b"%PDF-"),
+    ],
+)
+def test_files(client: TestClient, mara, format: str, media_type: str, start: bytes) -> None:
+    address = f"{MARA}/files/{format}"
+    response = client.get(address, headers=mara)
+    assert response.status_code == 200 and response.headers["content-type"] == media_type
+    assert response.content.startswith(start)
+    assert response.headers["content-disposition"] == f'attachment; filename="{PERIOD}_pay-1_EUR.{format}"'
+    etag = response.headers["etag"]
+    assert etag == f'"{hashlib.sha256(response.content).hexdigest()}"'
+    assert client.get(address, headers={**mara, "If-None-Match": etag}).status_code == 304
+
+
+def test_files_that_are_none(client: TestClient, mara) -> None:
+    assert client.get(f"{MARA}/files/xlsx", headers=mara).status_code == 422
+    for format in ("json", "csv", "pdf"):
+        response = client.get(f"{OSKAR}/files/{format}", headers=mara)
+        assert (response.status_code, response.json()["code"]) == (404, "not-found")
 
 
 def test_lines_page_by_page_are_all_lines_once(client: TestClient, oskar) -> None:
@@ -185,8 +223,6 @@ def test_what_is_not_hers_is_not_there(client: TestClient, mara) -> None:
 
 def test_payouts_and_holds(client: TestClient, mara, oskar) -> None:
     with session(Role.ADMIN) as opened:
-        from settlement.payouts.holds import open_hold, release_hold
-
         first = open_hold(opened, "pay-1", "bank details are being checked", "ops")
         release_hold(opened, first, "checked", "ops")
         open_hold(opened, "pay-2", "secret of Oskar", "ops")
@@ -258,7 +294,8 @@ def test_raw_sql_as_one_artist_sees_nothing_of_another(mara, oskar) -> None:
         for (payee,) in (
             _rows(hers, f"SELECT DISTINCT payee_id FROM {relation}") if "slice" not in relation else []
         ):
-            assert payee == "pay-1", relation
+            # The platform heads her statements.
+            assert payee == "pay-1" or (payee, relation) == ("platform", "party.party_version"), relation
     assert _rows(hers, "SELECT DISTINCT external_id FROM attribution.image ORDER BY 1") == [
         ("img-1",),
         ("img/2",),
