@@ -1,4 +1,4 @@
-"""The image files of this installation: PNGs under `ROYALTY_HOME/images`, named for the image's external id."""
+"""The image files of this installation: PNGs under `ROYALTY_HOME/images`."""
 
 import hashlib
 import io
@@ -26,16 +26,18 @@ def images_directory() -> Path:
 
 
 def store_picture(external_id: str, picture: Picture.Image) -> StoredPicture:
-    """Write a picture as PNG, whole or not at all. The name comes from the external id: storing it again replaces it.
+    """Write a picture as PNG, whole or not at all. The name comes from the external id and the picture's own digest:
+    storing it again changes nothing, and another picture under the same id never takes the place of one that is logged.
 
     Raises:
         Unavailable: the images directory cannot be written.
     """
-    digest = hashlib.sha256(external_id.encode()).hexdigest()
-    # Folders of a two-hundred-and-fifty-sixth each: a directory of a million files is slow to list.
-    name = f"{digest[:2]}/{digest[2:]}.png"
     written = io.BytesIO()
     picture.save(written, format="PNG")
+    sha256 = hashlib.sha256(written.getbuffer())
+    digest = hashlib.sha256(external_id.encode()).hexdigest()
+    # Folders of a two-hundred-and-fifty-sixth each: a directory of a million files is slow to list.
+    name = f"{digest[:2]}/{digest[2:32]}-{sha256.hexdigest()[:16]}.png"
     path = images_directory() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,7 @@ def store_picture(external_id: str, picture: Picture.Image) -> StoredPicture:
         raise Unavailable(
             f"{path.parent} cannot be written ({error.strerror}); free some disk space or set ROYALTY_HOME"
         ) from error
-    return StoredPicture(name, hashlib.sha256(written.getbuffer()).digest())
+    return StoredPicture(name, sha256.digest())
 
 
 def open_picture(name: str, sha256: bytes | None) -> Picture.Image | None:

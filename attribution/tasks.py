@@ -5,11 +5,13 @@ worker with the schedule in it; `celery -A attribution.tasks worker --pool solo`
 are the two apart.
 """
 
+import warnings
 from typing import Any
 
 import structlog
 from celery import Celery
 from celery.beat import EmbeddedService
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging, worker_ready, worker_shutdown, worker_shutting_down
 
 from attribution import jobs
@@ -24,6 +26,9 @@ SWEEP_SECONDS = 5
 
 TURN_SECONDS = 60
 """A worker gives the broker its turn this often, however much there is to do."""
+
+_SCHEDULER = "celery.beat:Scheduler"
+"""In memory: one entry, on an interval, and nothing that must outlive the process."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,8 +60,7 @@ def _configuration() -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "enable_utc": True,
         "timezone": "UTC",
-        # One entry, on an interval: nothing of the schedule needs to outlive its process.
-        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_scheduler": _SCHEDULER,
         "beat_schedule": {
             "sweep": {
                 "task": "attribution.sweep",
@@ -133,9 +137,11 @@ def run_worker(*, beat: bool = True) -> None:
         NotFound, Unavailable, Invalid: the model cannot be loaded.
     """
     logs.configure()
+    # It warns of pickles in messages when run as root; ours are JSON, and a container's only user may be root.
+    warnings.simplefilter("ignore", SecurityWarning)
     _the_worker().load()
     if beat:
-        EmbeddedService(app, thread=True).start()
+        EmbeddedService(app, thread=True, scheduler_cls=_SCHEDULER).start()
     app.start(
         ["--quiet", "worker", "--pool=solo", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     )

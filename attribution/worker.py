@@ -7,6 +7,7 @@ are claimed again, and a result that is there already stands.
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from attribution.pipeline import Model, load_model
 from attribution.registration import configured_method, ensure_method, runnable_methods, shipped_tables
 from attribution.results import ImageResult, attributed_among, current_method, placebo_levels, record_results
 from database.engine import conninfo, session
+from database.errors import UserError
 from database.roles import Role
 from database.settings import get_settings
 
@@ -228,7 +230,10 @@ def main() -> None:
     """`python -m attribution.worker`: a Celery worker with the schedule in it."""
     from attribution.tasks import run_worker
 
-    run_worker()
+    try:
+        run_worker()
+    except UserError as error:
+        sys.exit(f"attribution.worker: {error.message}")
 
 
 if __name__ == "__main__":

@@ -136,14 +136,14 @@ def test_a_worker_process_attributes_what_is_logged_and_finds_what_was_forgotten
 def test_killed_in_the_middle_the_next_worker_ends_with_the_same_shares(
     world: str, tiny: Model, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    log(tiny, 0, 96)
+    log(tiny, 0, 48)
     first = tmp_path / "first.log"
     with running_worker(tiny_folder, first) as process:
         wait_until(lambda: len(books(world)) > 0, first)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
     before = books(world)
-    assert 0 < len(before) < 96
+    assert 0 < len(before) < 48
     with psycopg.connect(world) as connection:
         row = connection.execute("SELECT count(*) FROM attribution.attribution_job WHERE state = 'leased'")
         assert row.fetchone() != (0,), "it died with rows in its hands"
@@ -152,7 +152,7 @@ def test_killed_in_the_middle_the_next_worker_ends_with_the_same_shares(
     with running_worker(tiny_folder, second):
         wait_until(all_done, second)
     after = books(world)
-    assert len(after) == 96
+    assert len(after) == 48
     assert [row for row in after if row in before] == before, "what was committed stands"
 
     # The same as in one go, on another process: alone with the method, to the last ppb.
