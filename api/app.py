@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from api import documentation, problems
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
-from api.routers import ingestion, monitoring, portal, tokens
+from api.routers import ingestion, monitoring, operations, portal, tokens
 from attribution.jobs import open_jobs
 from database.engine import session
 from database.migrate import newest_revision
@@ -23,6 +23,7 @@ TAGS = [
     {"name": "access", "description": "Tokens and keys."},
     {"name": "ingestion", "description": "What a platform sends: images, sales, refunds."},
     {"name": "portal", "description": "What an artist reads: her own, and nothing of anybody else."},
+    {"name": "operations", "description": "Periods and payout batches; maker and checker are two people."},
     {"name": "monitoring", "description": "For machines that watch this one."},
 ]
 
@@ -54,7 +55,14 @@ def create_app() -> FastAPI:
     problems.install(app)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     app.add_middleware(Observed, metrics=app.state.metrics)  # added last is outermost
-    for router in (tokens.router, ingestion.router, portal.router, monitoring.router, documentation.router):
+    for router in (
+        tokens.router,
+        ingestion.router,
+        portal.router,
+        operations.router,
+        monitoring.router,
+        documentation.router,
+    ):
         app.include_router(router)
     app.openapi = partial(documentation.describe, app)  # type: ignore[method-assign]
     return app

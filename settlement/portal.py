@@ -356,15 +356,15 @@ def payouts(session: Session, *, before: int | None, limit: int) -> list[PayoutV
     """The payees' payouts with their newest state, newest first, at most ``limit`` with a number below ``before``."""
     rows = session.execute(
         text("""
-            SELECT e.first, p.payout_id, p.payee_id, p.currency::text, p.balance_micros, p.amount_micros, p.decision,
-                   n.state, n.occurred_at, e.reference
+            SELECT made.id, p.payout_id, p.payee_id, p.currency::text, p.balance_micros, p.amount_micros, p.decision,
+                   newest.state, newest.occurred_at, newest.attempt_id
             FROM settlement.payout AS p
+            JOIN settlement.payout_event AS made ON made.payout_id = p.payout_id AND made.number = 1
             JOIN LATERAL (
-                SELECT min(id) AS first, max(id) AS last, max(attempt_id) AS reference
-                FROM settlement.payout_event WHERE payout_id = p.payout_id) AS e ON true
-            JOIN settlement.payout_event AS n ON n.id = e.last
-            WHERE CAST(:before AS bigint) IS NULL OR e.first < :before
-            ORDER BY e.first DESC LIMIT :limit
+                SELECT state, occurred_at, attempt_id FROM settlement.payout_event AS e
+                WHERE e.payout_id = p.payout_id ORDER BY e.number DESC LIMIT 1) AS newest ON true
+            WHERE CAST(:before AS bigint) IS NULL OR made.id < :before
+            ORDER BY made.id DESC LIMIT :limit
         """),
         {"before": before, "limit": limit},
     )

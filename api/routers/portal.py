@@ -11,43 +11,19 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.access import Asker, allowing
+from api.amounts import Money, Share, money
 from api.pages import After, Limit, Page, next_cursor, position
 from database.engine import session
 from database.identity import Principal
 from database.roles import Role
 from settlement import portal
 from settlement.balance import OfWhich
-from settlement.money import share_to_decimal, to_decimal
+from settlement.money import share_to_decimal
 from settlement.statements.files import MEDIA_TYPES, Format, statement_files
 
 SCOPE = "statements:read"
 
 router = APIRouter(tags=["portal"])
-
-
-class Money(BaseModel):
-    """An amount of money."""
-
-    amount: str = Field(
-        pattern=r"^-?(0|[1-9][0-9]*)\.[0-9]{6}$",
-        description="A decimal string in the currency's major unit, to the millionth.",
-        examples=["12.340000"],
-    )
-    currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217.", examples=["EUR"])
-
-
-Share = Annotated[
-    str,
-    Field(
-        pattern=r"^-?[01]\.[0-9]{9}$",
-        description="A part of a whole as a decimal string, to the billionth.",
-        examples=["0.299492386"],
-    ),
-]
-
-
-def _money(micros: int, currency: str) -> Money:
-    return Money(amount=to_decimal(micros), currency=currency)
 
 
 class Explained(BaseModel):
@@ -63,7 +39,7 @@ class Explained(BaseModel):
     @classmethod
     def of(cls, parts: OfWhich, currency: str) -> "Explained":
         """From micros."""
-        return cls(**{name: _money(part, currency) for name, part in parts._asdict().items()})
+        return cls(**{name: money(part, currency) for name, part in parts._asdict().items()})
 
 
 class PayeeAnswer(BaseModel):
@@ -167,7 +143,9 @@ class PayoutAnswer(BaseModel):
     payee: str
     balance: Money
     amount: Money = Field(description="Whole units of the currency; 0 where nothing is paid.")
-    decision: str = Field(description="pay, held, below_minimum or no_bank_details.", examples=["pay"])
+    decision: str = Field(
+        description="pay, or why not: held, below_minimum, below_unit, no_bank_details, ..", examples=["pay"]
+    )
     state: str = Field(examples=["paid"])
     state_at: datetime
     reference: str | None = Field(description="The payment's EndToEndId, as your bank shows it.")
@@ -236,8 +214,8 @@ def read_balances(response: Response, asker: Asker) -> list[BalanceAnswer]:
     return [
         BalanceAnswer(
             payee=view.payee_id,
-            balance=_money(view.balance, view.currency),
-            minimum=None if view.minimum is None else _money(view.minimum, view.currency),
+            balance=money(view.balance, view.currency),
+            minimum=None if view.minimum is None else money(view.minimum, view.currency),
             of_which=None if view.of_which is None else Explained.of(view.of_which, view.currency),
         )
         for view in found
@@ -263,9 +241,9 @@ def list_statements(
                 currency=view.currency,
                 sha256=view.sha256,
                 issued_at=view.issued_at,
-                opening=_money(view.opening, view.currency),
-                movements={name: _money(moved, view.currency) for name, moved in view.movements.items()},
-                closing=_money(view.closing, view.currency),
+                opening=money(view.opening, view.currency),
+                movements={name: money(moved, view.currency) for name, moved in view.movements.items()},
+                closing=money(view.closing, view.currency),
                 of_which=Explained.of(view.of_which, view.currency),
             )
             for view in page
@@ -402,7 +380,7 @@ def read_attribution(
             for share in view.shares
         ],
         other_artists=view.other_artists,
-        earned=[_money(amount, currency) for currency, amount in view.earned],
+        earned=[money(amount, currency) for currency, amount in view.earned],
     )
 
 
@@ -420,8 +398,8 @@ def list_payouts(
             PayoutAnswer(
                 id=view.payout_id,
                 payee=view.payee_id,
-                balance=_money(view.balance, view.currency),
-                amount=_money(view.amount, view.currency),
+                balance=money(view.balance, view.currency),
+                amount=money(view.amount, view.currency),
                 decision=view.decision,
                 state=view.state,
                 state_at=view.state_at,
@@ -470,9 +448,9 @@ def _line(view: portal.LineView) -> LineAnswer:
         rate_card=view.rate_card,
         contract=view.contract,
         split=None if view.split is None else share_to_decimal(view.split),
-        base=_money(view.base, view.currency),
-        slice=_money(view.slice, view.currency),
-        amount=_money(view.amount, view.currency),
+        base=money(view.base, view.currency),
+        slice=money(view.slice, view.currency),
+        amount=money(view.amount, view.currency),
         corrects=view.corrects,
     )
 

@@ -10,7 +10,7 @@ SELECT
     c.currency::text AS currency,
     -- What is owed is a credit, and credits are negative.
     (-coalesce(b.total, 0))::bigint AS balance,
-    -- The minimum of the platform's terms at the end of the last closed period, as a payout run takes it; null: none closed.
+    -- The minimum of the platform's terms at the last closed period's last instant, as a payout run takes it; null: none closed.
     m.minimum
 FROM access.payee_access AS a
 JOIN settlement.payee AS p ON p.payee_id = a.payee_id
@@ -27,7 +27,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT coalesce(v.minimum_payout ->> c.currency::text, '0')::bigint AS minimum
     FROM settlement.platform_version AS v
-    WHERE v.valid_from <= (SELECT max(e.ends_at) FROM settlement.period AS e WHERE e.state = 'closed')
+    WHERE v.valid_from < (SELECT max(e.ends_at) FROM settlement.period AS e WHERE e.state = 'closed')
     ORDER BY v.valid_from DESC LIMIT 1
 ) AS m ON true
 WHERE a.user_id = nullif(current_setting('app.user_id', true), '')::bigint;

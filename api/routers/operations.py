@@ -1,0 +1,542 @@
+"""What platform operations do: periods from cut-off to close, and payout batches. Makers and checkers are two people.
+
+Approving and paying are done by database roles of their own. A deployment may keep their passwords from this process;
+then these requests say so, and the command line does the same.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import AwareDatetime, BaseModel, Field
+from sqlalchemy.orm import Session
+
+from api.access import Asker, allowing
+from api.amounts import Money, money
+from database.engine import session
+from database.errors import Unavailable
+from database.roles import Role
+from database.settings import get_settings
+from settlement.payouts import run
+from settlement.payouts.models import PayoutBatch, batch_rows, batch_state, batches, find_batch
+from settlement.payouts.outcomes import Outcome, record_outcomes
+from settlement.payouts.plan import plan
+from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
+from settlement.periods.calendar import cut_off, find_period, periods
+from settlement.periods.close import Closing, close, dry_run
+from settlement.periods.models import Period
+from settlement.periods.totals import CurrencyTotals, PayeeTotals, RunTotals
+
+router = APIRouter(tags=["operations"])
+
+_READ_PERIODS = ("runs:write", "runs:approve")
+_READ_PAYOUTS = ("payouts:write", "payouts:approve")
+
+
+class PeriodAnswer(BaseModel):
+    """An accounting period, [starts_at, ends_at)."""
+
+    id: str = Field(examples=["2026-10"])
+    starts_at: datetime
+    ends_at: datetime
+    cut_off_at: datetime | None = Field(
+        description="What is recorded from then on counts later; null: not cut off."
+    )
+    zone: str = Field(examples=["Europe/Berlin"])
+    state: str = Field(examples=["in_review"])
+
+
+class CurrencyAnswer(BaseModel):
+    """Where a period's money in one currency came from and went."""
+
+    currency: str
+    base: Money
+    slices: Money = Field(description="What the sales pay in royalties, to everybody together.")
+    paid: Money
+    unclaimed: Money
+    pending: Money
+    unattributed: Money
+    late: Money
+    refunds: Money
+
+
+class PayeeTotalsAnswer(BaseModel):
+    """One payee's summary: opening + royalties + late + refunds + payments = closing."""
+
+    payee: str
+    currency: str
+    opening: Money
+    royalties: Money
+    late: Money
+    refunds: Money
+    payments: Money
+    closing: Money
+
+
+class TotalsAnswer(BaseModel):
+    """What a calculation comes to."""
+
+    sales: int
+    attributed: int
+    pending: int
+    unattributed: int
+    refunds: int
+    lines: int
+    currencies: list[CurrencyAnswer]
+    payees: list[PayeeTotalsAnswer]
+
+
+class DraftAnswer(BaseModel):
+    """A calculation that has posted nothing."""
+
+    period: str
+    content_sha256: str = Field(description="What a checker approves.")
+    inputs_sha256: str
+    calculated_by: str
+    totals: TotalsAnswer
+
+
+class Approve(BaseModel):
+    """Approval of exactly what was looked at."""
+
+    content_sha256: Annotated[
+        str,
+        Field(
+            pattern="^[0-9a-f]{64}$", description="The draft's, as you have seen it.", examples=["ab" * 32]
+        ),
+    ]
+
+
+class ApprovalAnswer(BaseModel):
+    """The second pair of eyes."""
+
+    subject: str
+    content_sha256: str
+    maker: str
+    checker: str
+
+
+class DifferenceAnswer(BaseModel):
+    """What a payee earns in this period beside the last one."""
+
+    payee: str
+    last: Money
+    this: Money
+    difference: Money
+
+
+class ClosingAnswer(BaseModel):
+    """What a close wrote, or would write."""
+
+    period: str
+    dry_run: bool
+    statements: int
+    journals: int
+    totals: TotalsAnswer
+    differences: list[DifferenceAnswer]
+
+
+class BatchAnswer(BaseModel):
+    """A payout batch."""
+
+    id: str = Field(examples=["EUR-20261104-1"])
+    currency: str
+    execution_date: date
+    maker: str
+    state: str = Field(examples=["draft"])
+
+
+class DecisionAnswer(BaseModel):
+    """What a batch does for one payee."""
+
+    payee: str
+    balance: Money
+    amount: Money
+    decision: str = Field(examples=["pay"])
+    state: str | None = Field(description="null: only planned.")
+    attempt: str | None = Field(description="The payment's EndToEndId; null: none was made.")
+
+
+class BatchWithRows(BatchAnswer):
+    """A payout batch with everybody in it."""
+
+    payouts: list[DecisionAnswer]
+
+
+class PlanAnswer(BaseModel):
+    """Whom a batch would pay now."""
+
+    currency: str
+    payouts: list[DecisionAnswer]
+
+
+class CreateBatch(BaseModel):
+    """A payout batch to make."""
+
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
+    execution_date: date = Field(description="When the bank is to pay.", examples=["2026-11-04"])
+
+
+class BankSays(BaseModel):
+    """What the bank says became of one payment."""
+
+    attempt: Annotated[str, Field(min_length=1, max_length=35, pattern=r"^[^\x00]+$")]
+    state: Literal["paid", "rejected", "returned"]
+    at: AwareDatetime
+    reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] = ""
+
+
+class BankReport(BaseModel):
+    """What the bank reports. Sent again, it changes nothing."""
+
+    outcomes: Annotated[list[BankSays], Field(min_length=1, max_length=1_000)]
+
+
+class Taken(BaseModel):
+    """What became of one reported outcome."""
+
+    attempt: str
+    result: str = Field(description="recorded, known, or why it was not taken.")
+
+
+PeriodId = Annotated[
+    str, Path(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Year and month.", examples=["2026-10"])
+]
+BatchId = Annotated[
+    str,
+    Path(pattern=r"^[A-Z]{3}-[0-9]{8}-[0-9]{1,9}$", description="Payout batch.", examples=["EUR-20261104-1"]),
+]
+DryRun = Annotated[bool, Query(alias="dry_run", description="Show what it would write; write nothing.")]
+
+
+@contextmanager
+def _as(role: Role) -> Iterator[Session]:
+    """A session of a role whose password this process may not have."""
+    settings = get_settings()
+    if settings.database_url is not None and settings.password_of(role) is None:
+        raise Unavailable(
+            f"this server may not act as {role.value}: use the command line, or give this process"
+            f" DATABASE_PASSWORD_{role.value.upper()}"
+        )
+    with session(role) as opened:
+        yield opened
+
+
+@contextmanager
+def _reading() -> Iterator[Session]:
+    """A session whose work is not kept: a month that is asked for is made on the way, and a dry run calculates."""
+    with session(Role.SETTLEMENT) as opened:
+        yield opened
+        opened.rollback()
+
+
+@router.get("/v1/periods", **allowing(*_READ_PERIODS), summary="Every period")
+def list_periods() -> list[PeriodAnswer]:
+    """Every period and where it stands, the earliest first."""
+    with session(Role.SETTLEMENT) as opened:
+        return [_period(period) for period in periods(opened)]
+
+
+@router.get("/v1/periods/{period}", **allowing(*_READ_PERIODS, problems=(404, 422)), summary="One period")
+def read_period(period: PeriodId) -> PeriodAnswer:
+    """A period and where it stands."""
+    with _reading() as opened:
+        return _period(find_period(opened, period))
+
+
+@router.get(
+    "/v1/periods/{period}/draft",
+    **allowing(*_READ_PERIODS, problems=(404, 422)),
+    summary="What is to be approved",
+)
+def read_draft(period: PeriodId) -> DraftAnswer:
+    """The calculation under review, with the digest that an approval names."""
+    with _reading() as opened:
+        find_period(opened, period)
+        return _draft(draft_of(opened, period))
+
+
+@router.post(
+    "/v1/periods/{period}/cut-off",
+    **allowing("runs:write", problems=(404, 409, 422)),
+    summary="Cut a period off",
+)
+def cut_off_period(period: PeriodId) -> PeriodAnswer:
+    """Keep what is recorded from now on for a later period. Cut off already: nothing happens."""
+    with session(Role.SETTLEMENT) as opened:
+        return _period(cut_off(opened, period))
+
+
+@router.post(
+    "/v1/periods/{period}/calculate",
+    **allowing("runs:write", problems=(404, 409, 422)),
+    summary="Calculate a period",
+)
+def calculate_period(asker: Asker, period: PeriodId) -> DraftAnswer:
+    """Calculate a period that is cut off; an earlier calculation is thrown away. Posts nothing."""
+    with session(Role.SETTLEMENT) as opened:
+        return _draft(calculate(opened, period, actor=asker.username))
+
+
+@router.post(
+    "/v1/periods/{period}/submit",
+    **allowing("runs:write", problems=(404, 409, 422)),
+    summary="Put up for review",
+)
+def submit_period(period: PeriodId) -> DraftAnswer:
+    """Put a calculated period up for another person's review."""
+    with session(Role.SETTLEMENT) as opened:
+        return _draft(submit(opened, period))
+
+
+@router.post(
+    "/v1/periods/{period}/approve",
+    **allowing("runs:approve", problems=(404, 409, 422)),
+    summary="Approve a period",
+)
+def approve_period(asker: Asker, period: PeriodId, seen: Approve) -> ApprovalAnswer:
+    """Approve exactly the calculation whose digest you name; never your own."""
+    with _as(Role.APPROVER) as opened:
+        found = approve(
+            opened, period, checker=asker.username, content_sha256=bytes.fromhex(seen.content_sha256)
+        )
+        return ApprovalAnswer(
+            subject=found.subject,
+            content_sha256=found.content_sha256.hex(),
+            maker=found.maker,
+            checker=found.checker,
+        )
+
+
+@router.post(
+    "/v1/periods/{period}/close", **allowing("runs:write", problems=(404, 409, 422)), summary="Close a period"
+)
+def close_period(asker: Asker, period: PeriodId, only_show: DryRun = False) -> ClosingAnswer:
+    """Write lines, journals and statements of an approved period, once and for good."""
+    if only_show:
+        with _reading() as opened:
+            return _closing(dry_run(opened, period), only_show)
+    with session(Role.SETTLEMENT) as opened:
+        return _closing(close(opened, period, actor=asker.username), only_show)
+
+
+@router.get("/v1/payout-batches", **allowing(*_READ_PAYOUTS), summary="Every payout batch")
+def list_batches() -> list[BatchAnswer]:
+    """Every batch with its state, newest first."""
+    with _as(Role.PAYER) as opened:
+        return [BatchAnswer(**_batch(batch, state)) for batch, state in batches(opened)]
+
+
+@router.get("/v1/payout-plan", **allowing(*_READ_PAYOUTS, problems=(422,)), summary="Whom a batch would pay")
+def read_plan(currency: Annotated[str, Query(pattern="^[A-Z]{3}$", examples=["EUR"])]) -> PlanAnswer:
+    """Whom a batch in this currency would pay now, and why not the others. Writes nothing."""
+    with _as(Role.PAYER) as opened:
+        decisions = plan(opened, currency)
+    return PlanAnswer(
+        currency=currency,
+        payouts=[
+            DecisionAnswer(
+                payee=decision.payee_id,
+                balance=money(decision.balance, currency),
+                amount=money(decision.amount, currency),
+                decision=decision.decision,
+                state=None,
+                attempt=None,
+            )
+            for decision in decisions
+        ],
+    )
+
+
+@router.post(
+    "/v1/payout-batches",
+    **allowing("payouts:write", problems=(409, 422)),
+    status_code=201,
+    summary="Make a payout batch",
+)
+def create_batch(response: Response, asker: Asker, wanted: CreateBatch) -> BatchWithRows:
+    """Fix whom a batch pays, and how much. There is one unfinished batch in a currency: sent twice, it is made once."""
+    with _as(Role.PAYER) as opened:
+        batch = run.create_batch(opened, wanted.currency, wanted.execution_date, asker.username)
+        made = _with_rows(opened, batch.batch_id)
+    response.headers["Location"] = f"/v1/payout-batches/{made.id}"
+    return made
+
+
+@router.get(
+    "/v1/payout-batches/{batch}", **allowing(*_READ_PAYOUTS, problems=(404, 422)), summary="One payout batch"
+)
+def read_batch(batch: BatchId) -> BatchWithRows:
+    """A batch with everybody in it, and how far each payout has come."""
+    with _as(Role.PAYER) as opened:
+        return _with_rows(opened, batch)
+
+
+@router.post(
+    "/v1/payout-batches/{batch}/approve",
+    **allowing("payouts:approve", problems=(404, 409, 422)),
+    summary="Approve a payout batch",
+)
+def approve_batch(asker: Asker, batch: BatchId) -> BatchAnswer:
+    """Approve a batch that another person made. Its content cannot have changed since."""
+    with _as(Role.APPROVER) as opened:
+        run.approve_batch(opened, batch, asker.username)
+        return BatchAnswer(**_batch(find_batch(opened, batch), batch_state(opened, batch)))
+
+
+@router.post(
+    "/v1/payout-batches/{batch}/cancel",
+    **allowing("payouts:write", problems=(404, 409, 422)),
+    summary="Give a payout batch up",
+)
+def cancel_batch(asker: Asker, batch: BatchId) -> BatchAnswer:
+    """Give up a batch that has not been submitted."""
+    with _as(Role.PAYER) as opened:
+        run.cancel_batch(opened, batch, asker.username)
+        return BatchAnswer(**_batch(find_batch(opened, batch), batch_state(opened, batch)))
+
+
+@router.post(
+    "/v1/payout-batches/{batch}/submit",
+    **allowing("payouts:write", problems=(404, 409, 422)),
+    summary="Submit a payout batch",
+)
+def submit_batch(asker: Asker, batch: BatchId) -> BatchWithRows:
+    """Reserve the money and hand the bank's file over: download it next. Stopped half-way, send it again."""
+    # Three commits, each of which may be the last before a crash: attempts are kept before the bank can hear of them.
+    now = datetime.now(UTC)
+    with _as(Role.PAYER) as opened:
+        run.reserve(opened, batch, asker.username, now)
+    with _as(Role.PAYER) as opened:
+        name, content = run.payment_file(opened, batch)
+    with _as(Role.PAYER) as opened:
+        run.handed_over(opened, batch, name, content, asker.username, now)
+    with _as(Role.PAYER) as opened:
+        return _with_rows(opened, batch)
+
+
+@router.get(
+    "/v1/payout-batches/{batch}/file",
+    **allowing(
+        "payouts:write",
+        problems=(404, 409, 422),
+        responses={
+            200: {"description": "The file.", "content": {"application/xml": {"schema": {"type": "string"}}}}
+        },
+    ),
+    response_class=Response,
+    summary="The bank's file",
+)
+def read_payment_file(batch: BatchId) -> Response:
+    """The payment file (ISO 20022 `pain.001.001.09`) of a submitted batch; the same bytes every time."""
+    with _as(Role.PAYER) as opened:
+        name, content = run.payment_file(opened, batch)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return Response(content, media_type="application/xml", headers=headers)
+
+
+@router.post(
+    "/v1/payout-outcomes", **allowing("payouts:write", problems=(422,)), summary="Record what the bank did"
+)
+def create_outcomes(asker: Asker, report: BankReport) -> list[Taken]:
+    """Payments that were paid, rejected, or came back. An outcome that cannot be taken keeps no other out."""
+    with _as(Role.PAYER) as opened:
+        outcomes = [Outcome(said.attempt, said.state, said.at, said.reason) for said in report.outcomes]
+        taken = record_outcomes(opened, outcomes, asker.username)
+    return [Taken(attempt=outcome.attempt_id, result=result) for outcome, result in taken]
+
+
+def _period(period: Period) -> PeriodAnswer:
+    return PeriodAnswer(
+        id=period.period_id,
+        starts_at=period.starts_at,
+        ends_at=period.ends_at,
+        cut_off_at=period.cut_off_at,
+        zone=period.zone,
+        state=period.state,
+    )
+
+
+def _amounts(totals: CurrencyTotals | PayeeTotals, answer: type[BaseModel]) -> dict[str, Money]:
+    names = (name for name, field in answer.model_fields.items() if field.annotation is Money)
+    return {name: money(getattr(totals, name), totals.currency) for name in names}
+
+
+def _totals(totals: RunTotals) -> TotalsAnswer:
+    return TotalsAnswer(
+        sales=totals.sales,
+        attributed=totals.attributed,
+        pending=totals.pending,
+        unattributed=totals.unattributed,
+        refunds=totals.refunds,
+        lines=totals.lines,
+        currencies=[
+            CurrencyAnswer(currency=entry.currency, **_amounts(entry, CurrencyAnswer))
+            for entry in totals.currencies
+        ],
+        payees=[
+            PayeeTotalsAnswer(
+                payee=entry.payee_id, currency=entry.currency, **_amounts(entry, PayeeTotalsAnswer)
+            )
+            for entry in totals.payees
+        ],
+    )
+
+
+def _draft(draft: Draft) -> DraftAnswer:
+    return DraftAnswer(
+        period=draft.period_id,
+        content_sha256=draft.sha256.hex(),
+        inputs_sha256=draft.inputs_sha256.hex(),
+        calculated_by=draft.calculated_by,
+        totals=_totals(draft.totals),
+    )
+
+
+def _closing(closing: Closing, only_show: bool) -> ClosingAnswer:
+    return ClosingAnswer(
+        period=closing.period_id,
+        dry_run=only_show,
+        statements=closing.statements,
+        journals=closing.journals,
+        totals=_totals(closing.totals),
+        differences=[
+            DifferenceAnswer(
+                payee=mover.payee_id,
+                last=money(mover.last, mover.currency),
+                this=money(mover.this, mover.currency),
+                difference=money(mover.difference, mover.currency),
+            )
+            for mover in closing.differences
+        ],
+    )
+
+
+def _batch(batch: PayoutBatch, state: str) -> dict[str, Any]:
+    return {
+        "id": batch.batch_id,
+        "currency": batch.currency,
+        "execution_date": batch.execution_date,
+        "maker": batch.maker,
+        "state": state,
+    }
+
+
+def _with_rows(opened: Session, batch_id: str) -> BatchWithRows:
+    batch = find_batch(opened, batch_id)
+    return BatchWithRows(
+        **_batch(batch, batch_state(opened, batch_id)),
+        payouts=[
+            DecisionAnswer(
+                payee=row.payee_id,
+                balance=money(row.balance, batch.currency),
+                amount=money(row.amount, batch.currency),
+                decision=row.decision,
+                state=row.state,
+                attempt=row.attempt_id,
+            )
+            for row in batch_rows(opened, batch_id)
+        ],
+    )
