@@ -6,6 +6,7 @@ twice, and a run that was killed goes on where it stood.
 
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -26,7 +27,9 @@ from attribution.ingest import Status
 from attribution.prompt_file import PromptFile, read_prompts
 from attribution.results import attributed_images
 from cli.demo_report import report
+from cli.attribution import ensure_calibrated
 from cli.images import generate
+from cli.model import configured_model
 from cli.payouts import settle_batch, submit_batch
 from cli.periods import approve_draft, close_period, hand_in
 from cli.screen import money, progress, show
@@ -66,18 +69,18 @@ def demo(
     ] = None,
 ) -> None:
     """Generate, attribute, settle, pay and prove, end to end, on this machine."""
-    if model is not None:
-        os.environ["ROYALTY_MODEL"] = model
-        get_settings.cache_clear()
+    bundled = _BUNDLED / "miniature" if model is None else _choose(model)
     began = time.monotonic()
-    show("[bold]1. Database, users, catalogue[/bold]")
+    show("[bold]1. Model, database, users, catalogue[/bold]")
+    configured_model()  # first: without it nothing else is worth doing
     migrate()
     _users()
     with session(Role.SETTLEMENT) as opened:
-        load_catalogue(opened, _BUNDLED / "catalogue.yaml", actor="mara", reason="demonstration")
+        load_catalogue(opened, bundled / "catalogue.yaml", actor="mara", reason="demonstration")
+    ensure_calibrated()
 
     show("[bold]2. Images, logged with prompt and seed; a Celery worker attributes them[/bold]")
-    prompts = read_prompts(_BUNDLED / "prompts.txt")
+    prompts = read_prompts(bundled / "prompts.txt")
     early = _images(replace(prompts, lines=prompts.lines[:-_LATE]))
     _attribute(early)
 
@@ -100,6 +103,21 @@ def demo(
     for period_id in PERIODS:
         export_statements(period_id, directory)
     report(directory, PERIODS, password_file=_password_file(), seconds=time.monotonic() - began)
+
+
+def _choose(model: str) -> Path:
+    """Point this process and its children at another model, with a data directory of its own.
+
+    Another model's images are other images: they must not meet the sales and periods of an earlier demonstration.
+    """
+    home = get_settings().royalty_home
+    slug = re.sub(r"[^a-z0-9]+", "-", Path(model).name.lower()).strip("-")
+    os.environ["ROYALTY_HOME"] = str(home.with_name(f"{home.name}-{slug}"))
+    os.environ["ROYALTY_MODEL"] = model
+    os.environ["ROYALTY_DOWNLOAD"] = "true"  # who names a model wants it
+    get_settings.cache_clear()
+    show(f"data: {os.environ['ROYALTY_HOME']} (set ROYALTY_HOME to it for the commands that follow)")
+    return _BUNDLED / "everyday"
 
 
 def _password_file() -> Path:
