@@ -248,8 +248,8 @@ weighed AS (
         WHERE s.attribution_id = w.attribution_id AND s.slot > 0
         UNION
         -- Where no game was played, the reading still says whom it would have been played with.
-        SELECT jsonb_array_elements_text(w.reading -> 'artists')
-        WHERE jsonb_typeof(w.reading -> 'artists') = 'array'
+        SELECT jsonb_array_elements_text(w.reading -> 'players')
+        WHERE jsonb_typeof(w.reading -> 'players') = 'array'
     ) AS n
     WHERE w.distribution_key = 'equal'
 ),

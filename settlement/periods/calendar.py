@@ -35,8 +35,8 @@ def periods(session: Session) -> list[Period]:
 def ensure_periods(session: Session, through: datetime | None = None) -> list[Period]:
     """Make the months that are missing, up to and with the one that contains ``through`` (None: now).
 
-    The first one is the month of the earliest sale. A month starts where the one before ends, in the zone of the
-    platform's terms of that moment.
+    The first one is the month of the earliest sale; where there is none yet, that of ``through``. A month starts where
+    the one before ends, in the zone of the platform's terms of that moment.
 
     Returns:
         All periods, the earliest first.
@@ -46,9 +46,7 @@ def ensure_periods(session: Session, through: datetime | None = None) -> list[Pe
     made = periods(session)
     if made and moment < made[-1].ends_at:
         return made
-    start = (
-        made[-1].ends_at if made else min(moment, session.scalar(select(func.min(Sale.sold_at))) or moment)
-    )
+    start = made[-1].ends_at if made else session.scalar(select(func.min(Sale.sold_at))) or moment
     if not made:
         zone = _zone(session, start)
         start = _midnight(start.astimezone(zone).date().replace(day=1), zone)
@@ -83,8 +81,9 @@ def find_period(session: Session, period_id: str, now: datetime | None = None) -
         raise NotFound(f"there is no period {period_id} yet: it begins on {start.date()}")
     made = {period.period_id: period for period in ensure_periods(session, start)}
     if period_id not in made:
-        first = min(made)
-        raise NotFound(f"there is no period {period_id}: the first one is {first}")
+        first = session.scalar(select(func.min(Sale.sold_at)))
+        since = f"the first sale is of {first:%Y-%m}" if first else f"the first one is {min(made)}"
+        raise NotFound(f"there is no period {period_id}: {since}")
     return made[period_id]
 
 

@@ -1,7 +1,7 @@
 """Facts for settlement's tests: terms, images, attributions and sales, written as their owners write them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
@@ -45,28 +45,27 @@ def load_terms(session: Session, catalogue: str = CATALOGUE) -> None:
     load_catalogue(session, catalogue, actor="mara", reason="test")
 
 
-def add_images(session: Session, *names: str, recorded_at: datetime | None = None) -> None:
+def add_images(session: Session, *names: str) -> None:
     """Images in the log, as far as settlement looks at them."""
     for name in names:
         digest = hashlib.sha256(name.encode()).digest()
-        image = Image(
-            external_id=name,
-            content_sha256=digest,
-            prompt_sha256=digest,
-            seed=1,
-            width=64,
-            height=64,
-            steps=2,
-            guidance=7,
-            scheduler="DDIMScheduler",
-            scheduler_config={},
-            model="sd-v1-5",
-            weights_sha256=digest,
-            generated_at=datetime(2026, 9, 1, tzinfo=UTC),
+        session.add(
+            Image(
+                external_id=name,
+                content_sha256=digest,
+                prompt_sha256=digest,
+                seed=1,
+                width=64,
+                height=64,
+                steps=2,
+                guidance=7,
+                scheduler="DDIMScheduler",
+                scheduler_config={},
+                model="sd-v1-5",
+                weights_sha256=digest,
+                generated_at=datetime(2026, 9, 1, tzinfo=UTC),
+            )
         )
-        if recorded_at is not None:
-            image.recorded_at = recorded_at
-        session.add(image)
     session.flush()
 
 
@@ -81,9 +80,7 @@ def method(session: Session, name: str = "exact-1") -> int:
     return row.id
 
 
-def attribute(
-    session: Session, image: str, shares: Mapping[str, int], *, recorded_at: datetime | None = None
-) -> None:
+def attribute(session: Session, image: str, shares: Mapping[str, int]) -> None:
     """An attribution with these shares in ppb, content's included; its coalition values are not looked at here."""
     digest = hashlib.sha256(image.encode()).digest()
     row = Attribution(
@@ -92,11 +89,9 @@ def attribute(
         status="attributed",
         players=len(shares),
         denominator=1,
-        reading={},
+        reading={"players": [player for player in shares if player != "C"]},
         environment={},
     )
-    if recorded_at is not None:
-        row.recorded_at = recorded_at
     session.add(row)
     session.flush()
     players = ["C", *(player for player in shares if player != "C")]
@@ -124,9 +119,9 @@ def attribute(
 
 
 def cannot_attribute(
-    session: Session, image: str, reason: str = "no_artist_earns", *, recorded_at: datetime | None = None
+    session: Session, image: str, reason: str = "no_artist_earns", recognised: Sequence[str] = ()
 ) -> None:
-    """An attribution that pays nobody."""
+    """An attribution that pays nobody, of an image whose prompt names these artists."""
     row = Attribution(
         image_id=session.query(Image.id).filter_by(external_id=image).scalar(),
         method_id=method(session),
@@ -134,10 +129,8 @@ def cannot_attribute(
         reason=reason,
         players=0,
         denominator=1,
-        reading={},
+        reading={"players": list(recognised)},
         environment={},
     )
-    if recorded_at is not None:
-        row.recorded_at = recorded_at
     session.add(row)
     session.flush()

@@ -153,6 +153,15 @@ def settle(period: str, end: datetime) -> Closing:
     return closing
 
 
+def settle_in(session: Session, period: str, now: datetime | None = None) -> Closing:
+    """A period from cut-off to close, in one superuser's transaction."""
+    cut_off(session, period, now=now)
+    draft = calculate(session, period, actor="mara")
+    submit(session, period)
+    approve(session, period, checker="chen", content_sha256=draft.sha256)
+    return close(session, period, actor="mara")
+
+
 @pytest.fixture
 def books(database: str) -> Iterator[Session]:
     """Both periods of the example, closed."""

@@ -1,0 +1,341 @@
+"""Random months against plain Python: the same events, settled by SQL and by `settlement.allocation`, to the micro."""
+
+import random
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from attribution.ingest import Status
+from settlement.allocation import (
+    CONTENT,
+    allocate_slice,
+    largest_remainder,
+    per_image_slice,
+    pool_slices,
+    reversed_part,
+    spread_content,
+)
+from settlement.ledger import balances
+from settlement.money import PPB, to_decimal
+from settlement.sales import RefundRecord, parse_sale, record_refunds, record_sales
+from tests.settlement.events import CATALOGUE, add_images, attribute, cannot_attribute, load_terms
+from tests.settlement.periods.conftest import settle_in
+
+MONTHS = ("2026-08", "2026-09", "2026-10")
+END = {month: datetime(2026, int(month[5:]) + 1, 1, tzinfo=UTC) for month in MONTHS}
+TERMS = (
+    CATALOGUE.replace(
+        "  - {id: pay-dev,", "  - {id: pay-3, kind: estate, currency: EUR, name: Three}\n  - {id: pay-dev,"
+    )
+    .replace("  - {id: art-3,", "  - {id: art-4, name: Ines Faro}\n  - {id: art-3,")
+    .replace(
+        "rate_cards:",
+        """  - id: contract-1
+    artist: art-1
+    valid_from: 2026-09-05
+    splits: {pay-1: "99.9999999", pay-3: "0.0000001"}
+  - {id: contract-2, artist: art-2, valid_from: 2026-10-01, ended: true}
+  - id: contract-4
+    artist: art-4
+    valid_from: 2026-01-01
+    splits: {pay-1: "33.3333333", pay-2: "33.3333333", pay-3: "33.3333334"}
+rate_cards:
+  - {id: standard-1, valid_from: 2026-09-15, model: per_image, rate: "24.9"}
+  - {id: fee, valid_from: 2026-01-01, model: per_image, fee: {EUR: "0.100001"}, distribution_key: equal}
+  - {id: pool, valid_from: 2026-01-01, model: period_pool, rate: "20"}
+  - {id: pool, valid_from: 2026-09-10, model: period_pool, rate: "21.1234567", content_to: artists}
+  - {id: pool-equal, valid_from: 2026-01-01, model: period_pool, rate: "7", distribution_key: equal}
+  - {id: spread, valid_from: 2026-01-01, model: per_image, rate: "33.3333333", content_to: artists}""",
+    )
+)
+# From when: rate in ppb (None: the fee), whether a pool, content to the artists, equal.
+CARDS: dict[str, list[tuple[datetime, tuple[int | None, bool, bool, bool]]]] = {
+    "standard-1": [
+        (datetime(2026, 9, 15, tzinfo=UTC), (249_000_000, False, False, False)),
+        (datetime(2026, 1, 1, tzinfo=UTC), (300_000_000, False, False, False)),
+    ],
+    "fee": [(datetime(2026, 1, 1, tzinfo=UTC), (None, False, False, True))],
+    "pool": [
+        (datetime(2026, 9, 10, tzinfo=UTC), (211_234_567, True, True, False)),
+        (datetime(2026, 1, 1, tzinfo=UTC), (200_000_000, True, False, False)),
+    ],
+    "pool-equal": [(datetime(2026, 1, 1, tzinfo=UTC), (70_000_000, True, False, True))],
+    "spread": [(datetime(2026, 1, 1, tzinfo=UTC), (333_333_333, False, True, False))],
+}
+FEE = 100_001
+THIRDS = {"pay-1": 333_333_333, "pay-2": 333_333_333, "pay-3": 333_333_334}
+
+
+def splits_at(moment: datetime) -> dict[str, dict[str, int]]:
+    found = {
+        CONTENT: {"pay-dev": PPB},
+        "art-1": {"pay-1": 999_999_999, "pay-3": 1}
+        if moment >= datetime(2026, 9, 5, tzinfo=UTC)
+        else {"pay-1": 700_000_000, "pay-2": 300_000_000},
+        "art-4": THIRDS,
+    }
+    if moment < datetime(2026, 10, 1, tzinfo=UTC):
+        found["art-2"] = {"pay-2": PPB}
+    return found
+
+
+@dataclass
+class Line:
+    amount: int
+    destination: str
+    payee: str | None
+    player: str | None
+    kind: str
+    since: int = 0
+    """Refunded of the sale's price before the line was made."""
+    reversed: int = 0
+
+
+@dataclass
+class Sale:
+    name: str
+    image: str
+    sold_at: datetime
+    currency: str
+    price: int
+    base: int
+    card: str
+    refunded: int = 0
+    slice: int | None = None
+    lines: list[Line] = field(default_factory=list)
+
+
+@dataclass
+class Oracle:
+    """The books as plain Python keeps them."""
+
+    sales: dict[str, Sale] = field(default_factory=dict)
+    # image: shares, or None where it cannot be attributed; and the artists recognised.
+    attributions: dict[str, tuple[dict[str, int] | None, list[str]]] = field(default_factory=dict)
+    refunds: list[tuple[str, str, datetime, int]] = field(default_factory=list)
+    written: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def shares(self, sale: Sale) -> dict[str, int] | None:
+        """Whom the sale's slice goes to; None where it cannot be divided."""
+        _, _, spread, equal = self.terms(sale)
+        shares, recognised = self.attributions[sale.image]
+        if equal:
+            return largest_remainder(PPB, dict.fromkeys(recognised, 1)) if recognised else None
+        return spread_content(shares) if shares is not None and spread else shares
+
+    def terms(self, sale: Sale) -> tuple[int | None, bool, bool, bool]:
+        return next(terms for start, terms in CARDS[sale.card] if start <= sale.sold_at)
+
+    def settle(self, month: str) -> None:
+        written: Counter[str] = Counter()
+        new = [s for s in self.sales.values() if s.slice is None and s.sold_at < END[month]]
+        pools: defaultdict[tuple[str, int, str], dict[str, int]] = defaultdict(dict)
+        for sale in new:
+            rate, pool, _, _ = self.terms(sale)
+            if pool:
+                assert rate is not None
+                pools[sale.card, rate, sale.currency][sale.name] = sale.base
+            else:
+                sale.slice = FEE if rate is None else per_image_slice(sale.base, rate)
+        for (_, rate, _), bases in pools.items():
+            for name, amount in pool_slices(bases, rate).items():
+                self.sales[name].slice = amount
+        for sale in new:
+            assert sale.slice is not None
+            if sale.image not in self.attributions:
+                self.add(written, sale, Line(sale.slice, "pending", None, None, "pending"))
+            elif self.shares(sale) is None:
+                self.add(written, sale, Line(sale.slice, "unattributed", None, None, "unattributed"))
+            else:
+                self.divide(written, sale, sale.slice, "royalty", 0)
+
+        due = sorted(r for r in self.refunds if r[2] < END[month])
+        self.refunds = [r for r in self.refunds if r not in due]
+        for name, of, _, amount in sorted(due, key=lambda r: (r[2], r[0].encode())):
+            sale = self.sales[of]
+            sale.refunded += amount
+            for line in sale.lines:
+                back = (
+                    reversed_part(line.amount, sale.refunded - line.since, sale.price - line.since)
+                    - line.reversed
+                )
+                line.reversed += back
+                if back:
+                    written[f"{name}/{self.id(sale, line)}"] -= back
+
+        for sale in self.sales.values():
+            for line in [
+                line for line in sale.lines if line.kind == "pending" and sale.image in self.attributions
+            ]:
+                sale.lines.remove(line)
+                rest = line.amount - line.reversed
+                if self.shares(sale) is None:
+                    self.add(written, sale, Line(rest, "unattributed", None, None, "late", sale.refunded))
+                else:
+                    self.divide(written, sale, rest, "late", sale.refunded)
+        self.written[month] = written
+
+    def divide(self, written: Counter[str], sale: Sale, amount: int, kind: str, since: int) -> None:
+        shares = self.shares(sale)
+        assert shares is not None
+        for player, payee, micros in allocate_slice(amount, shares, splits_at(sale.sold_at)):
+            destination = "unclaimed" if payee is None else "payee"
+            self.add(written, sale, Line(micros, destination, payee, player, kind, since))
+
+    def add(self, written: Counter[str], sale: Sale, line: Line) -> None:
+        if line.amount:
+            sale.lines.append(line)
+            written[self.id(sale, line)] += line.amount
+
+    @staticmethod
+    def id(sale: Sale, line: Line) -> str:
+        if line.player is None:
+            return f"{sale.name}/unattributed" if line.kind == "late" else sale.name
+        return f"{sale.name}/{line.player}/{line.payee or line.player}"
+
+    def held(self, destination: str) -> Counter[str]:
+        """Micros by currency that lie with one kind of holder."""
+        sums: Counter[str] = Counter()
+        for sale in self.sales.values():
+            for line in sale.lines:
+                if line.destination == destination:
+                    sums[sale.currency] += line.amount - line.reversed
+        return sums
+
+
+def make_events(db: Session, oracle: Oracle, rng: random.Random, phase: int) -> None:
+    """More images, sales of this month and of earlier ones, refunds and attributions, some of older things."""
+    images = [f"img-{phase}-{number}" for number in range(10)]
+    add_images(db, *images)
+    known = {sale.image for sale in oracle.sales.values()}
+    records = []
+    for number in range(25):
+        name = f"sale-{phase}-{number:02}{rng.choice(['', '_', 'ä', 'Z'])}"
+        month = rng.choice([*MONTHS[: phase + 1], *MONTHS])
+        sold_at = END[month] - timedelta(seconds=rng.randrange(1, 28 * 86_400))
+        card = rng.choice(list(CARDS))
+        price = rng.choice([rng.randrange(1, 100), rng.randrange(1, 10_000_000), 10**9 * 10**6])
+        tax = rng.randrange(0, price + 1) if rng.random() < 0.2 else price // 6
+        fee = rng.randrange(0, price) if rng.random() < 0.3 else 0
+        currency = "EUR" if card == "fee" else rng.choice(["EUR", "EUR", "JPY"])
+        image = rng.choice(images + sorted(known)[:5])
+        oracle.sales[name] = Sale(name, image, sold_at, currency, price, max(price - tax - fee, 0), card)
+        records.append(
+            parse_sale(
+                {
+                    "external_id": name,
+                    "image": image,
+                    "sold_at": sold_at,
+                    "territory": rng.choice(["DE", "JP"]),
+                    "currency": currency,
+                    "price": to_decimal(price),
+                    "tax": to_decimal(tax),
+                    rng.choice(["payment_fee", "marketplace_fee", "other_deduction"]): to_decimal(fee),
+                    "rate_card": None if card == "standard-1" else card,
+                }
+            )
+        )
+    assert {o.status for o in record_sales(db, records, actor="shop")} == {Status.RECORDED}
+
+    back: Counter[str] = Counter()
+    for _, of, _, amount in oracle.refunds:
+        back[of] += amount
+    refunds = []
+    for number, sale in enumerate(rng.sample(sorted(oracle.sales.values(), key=lambda s: s.name), 12)):
+        left = sale.price - sale.refunded - back[sale.name]
+        if not left:
+            continue
+        amount = rng.choice([left, rng.randrange(1, left + 1)])
+        refunded_at = sale.sold_at + timedelta(seconds=rng.randrange(0, 20 * 86_400))
+        oracle.refunds.append((f"refund-{phase}-{number}", sale.name, refunded_at, amount))
+        back[sale.name] += amount
+        refunds.append(
+            RefundRecord.model_validate(
+                {
+                    "external_id": f"refund-{phase}-{number}",
+                    "sale": sale.name,
+                    "refunded_at": refunded_at,
+                    "amount": to_decimal(amount),
+                }
+            )
+        )
+    assert {o.status for o in record_refunds(db, refunds, actor="shop")} <= {Status.RECORDED}
+
+    waiting = sorted({sale.image for sale in oracle.sales.values()} - oracle.attributions.keys())
+    for image in waiting:
+        if rng.random() < 0.4:
+            continue
+        artists = rng.sample(["art-1", "art-2", "art-3", "art-4"], rng.randrange(0, 4))
+        if artists and rng.random() < 0.8:
+            weights = {name: rng.choice([0, 1, rng.randrange(1, 10**9)]) for name in artists}
+            weights[artists[0]] += 1
+            shares = largest_remainder(PPB, {CONTENT: rng.choice([0, rng.randrange(1, 10**9)]), **weights})
+            attribute(db, image, shares)
+            oracle.attributions[image] = (shares, artists)
+        else:
+            cannot_attribute(db, image, recognised=artists)
+            oracle.attributions[image] = (None, artists)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_months(db: Session, seed: int) -> None:
+    rng = random.Random(seed)
+    oracle = Oracle()
+    load_terms(db, TERMS)
+    kinds: set[str] = set()
+    for phase, month in enumerate(MONTHS):
+        make_events(db, oracle, rng, phase)
+        settle_in(db, month)
+        oracle.settle(month)
+
+        rows = db.execute(
+            text("SELECT line, kind, amount FROM settlement.statement_line WHERE period = :month"),
+            {"month": month},
+        ).all()
+        assert {row.line: row.amount for row in rows} == {k: v for k, v in oracle.written[month].items() if v}
+        assert len(rows) == len({row.line for row in rows})
+        kinds |= {row.kind for row in rows}
+
+        # The books agree with the lines, and hold exactly what the oracle holds.
+        books = balances(db, "")
+        assert all(
+            -sum(
+                amount
+                for code, amount in books.items()
+                if code.startswith(account) and code.endswith(currency)
+            )
+            == oracle.held(destination)[currency]
+            for account, destination in (
+                ("royalties_payable:", "payee"),
+                ("suspense_unclaimed:", "unclaimed"),
+                ("suspense_pending:", "pending"),
+                ("suspense_unattributed:", "unattributed"),
+            )
+            for currency in ("EUR", "JPY")
+        )
+        assert sum(books.values()) == 0
+        owed = {
+            f"royalties_payable:{row.payee_id}:{row.currency}": -row.closing
+            for row in db.execute(
+                text(
+                    "SELECT DISTINCT ON (payee_id, currency) * FROM settlement.statement"
+                    " ORDER BY payee_id, currency, number DESC"
+                )
+            )
+        }
+        assert {
+            code: amount for code, amount in books.items() if code.startswith("royalties_payable")
+        } == owed
+
+    # Nothing is made and nothing lost: what is not refunded of every slice lies with somebody.
+    assert all(
+        sum(line.amount for line in sale.lines) <= sale.slice
+        for sale in oracle.sales.values()
+        if sale.slice is not None
+    )
+    assert kinds == {"royalty", "pending", "unattributed", "late", "refund"}
+    db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
