@@ -26,8 +26,8 @@ from attribution import jobs
 from attribution.ingest import Status
 from attribution.prompt_file import PromptFile, read_prompts
 from attribution.results import attributed_images
-from cli.demo_report import report
 from cli.attribution import ensure_calibrated
+from cli.demo_report import report
 from cli.images import generate
 from cli.model import configured_model
 from cli.payouts import settle_batch, submit_batch

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import column, select
+from sqlalchemy import table as table_
 
+from cli.proofs import run_with_progress, show_report
 from cli.screen import money, percent, show, table
 from cli.statements import issued
 from database.engine import session
 from database.roles import Role
 from database.settings import get_settings
-from settlement.audit.verify import verify
 from settlement.earnings import artist_earnings
 from settlement.ledger import trial_balance
 from settlement.payouts.models import batch_rows, batches
@@ -27,8 +28,10 @@ def report(directory: Path, periods: Sequence[str], *, password_file: Path, seco
     for period_id in periods:
         _trial_balance(period_id)
     _payouts()
-    _checks()
-    show(f"done in {seconds:.0f} s; passwords of mara, chen, amara and lucia: {password_file}")
+    show_report(run_with_progress())
+    show()
+    _next_steps(password_file)
+    show(f"done in {seconds:.0f} s")
 
 
 def _earners() -> None:
@@ -104,3 +107,20 @@ def _payouts() -> None:
     show(table("Payouts", columns, rows, right=("owed", "pays")))
     show(f"payment files (pain.001): {get_settings().royalty_home / 'payouts'}")
     show()
+
+
+def _next_steps(password_file: Path) -> None:
+    with session(Role.AUDITOR) as opened:
+        line = opened.execute(
+            select(column("line"))
+            .select_from(table_("royalty_lines", schema="audit"))
+            .where(column("kind") == "royalty", column("player") != "C")
+            .order_by(column("line_id"))
+            .limit(1)
+        ).scalar_one()
+    show("[bold]Next[/bold]")
+    show(f"  royalty explain {line}        one line, from the payout down to its coalition values")
+    show("  royalty serve                  the API with its documentation: http://127.0.0.1:8000/docs")
+    show(f"                                 log in as amara or lucia, passwords in {password_file}")
+    show("  royalty db psql --as auditor   the books in SQL: SELECT * FROM audit.trial_balance;")
+    show("  royalty demo --model stable-diffusion-v1-5/stable-diffusion-v1-5   the same on the real model")
