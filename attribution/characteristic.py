@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from attribution.pipeline import Model
-from attribution.render import BrokenPictures, RenderEngine, RenderRequest, to_pixels
+from attribution.render import BrokenPictures, RenderEngine, RenderRequest, encoded_together, to_pixels
 from database.errors import NotFound
 
 UNIT = 1_000_000_000
@@ -28,7 +28,6 @@ CharacteristicFunction = Callable[[Sequence[Embedding]], list[int]]
 LOGGED_IMAGE_COSINE = "logged-image-cosine"
 """v(S) = cos(e(x_S), e(x_N)): how near the picture of a coalition is to the picture of everybody."""
 
-_EMBEDDED_TOGETHER = 8
 _MEASUREMENTS_KEPT = 4096
 
 
@@ -60,10 +59,11 @@ def characteristic_function(name: str) -> CharacteristicFunction:
 
 
 class Embedder:
-    """Embeds pictures with a model's image tower, in one batch shape."""
+    """Embeds pictures with a model's image tower, always as many in one forward."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._together = encoded_together(model)
         given = model.preprocessing
         self._mean = torch.tensor(given.mean, device=model.device).view(1, 3, 1, 1)
         self._deviation = torch.tensor(given.deviation, device=model.device).view(1, 3, 1, 1)
@@ -72,9 +72,9 @@ class Embedder:
     def embed(self, pixels: torch.Tensor) -> list[Embedding]:
         """Embeddings of uint8 pictures, shape (pictures, height, width, 3), on any device."""
         found: list[Embedding] = []
-        for start in range(0, len(pixels), _EMBEDDED_TOGETHER):
-            chunk = pixels[start : start + _EMBEDDED_TOGETHER].to(self._model.device).permute(0, 3, 1, 2)
-            padded = torch.cat([chunk, chunk[:1].expand(_EMBEDDED_TOGETHER - len(chunk), -1, -1, -1)])
+        for start in range(0, len(pixels), self._together):
+            chunk = pixels[start : start + self._together].to(self._model.device).permute(0, 3, 1, 2)
+            padded = torch.cat([chunk, chunk[:1].expand(self._together - len(chunk), -1, -1, -1)])
             values = self.preprocess(padded).to(self._model.dtype)
             vectors = self._model.tower(pixel_values=values).image_embeds[: len(chunk)]
             for vector in vectors.cpu().to(torch.float64).numpy():

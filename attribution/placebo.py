@@ -138,15 +138,15 @@ def calibrate(
 ) -> PlaceboTable:
     """Measure what made-up names do for 2 to `most_players` players in every slot.
 
-    Coalitions without the made-up name are the same for all names on one content, and are rendered once: 40 names on
-    8 contents take about 40 x 16 + 8 x 8 pictures for up to four players.
+    Each name has its own seed and, as far as they last, its own content, because the level of noise differs between
+    them. Games of one name share their coalitions: up to four players it is 24 pictures a name, not 68.
 
     Args:
         measurer: Renders and embeds.
         method: The method version; its protocol, characteristic function and quantile are used.
         template: Sampler, size and guidance of the platform's usual picture; prompt and seed are not used.
         artists: Artists the model knows, who hold the other slots: at least `most_players` - 2.
-        contents: Content prompts; each has one seed.
+        contents: Content prompts, taken in turn.
         names: How many made-up names; None takes the method's number.
         most_players: Players of the largest game, content included.
         progress: Called with pictures rendered so far and the most there can be.
@@ -162,13 +162,14 @@ def calibrate(
     tried: list[tuple[int, int, Game]] = []
     requests: list[RenderRequest] = []
     for number, name in enumerate(made_up):
-        scene = number % len(contents)
+        content = contents[number % len(contents)]
+        wording = _WORDINGS[number % len(_WORDINGS)]
         for players in range(2, most_players + 1):
-            others = [artists[(scene + place) % len(artists)] for place in range(players - 2)]
+            others = [artists[(number + place) % len(artists)] for place in range(players - 2)]
             for slot in range(1, players):
-                game = _game(contents[scene], _WORDINGS[scene % len(_WORDINGS)], name, others, slot)
+                game = _game(content, wording, name, others, slot)
                 tried.append((players, slot, game))
-                requests += [replace(template, prompt=prompt, seed=1000 + scene) for prompt in game.prompts]
+                requests += [replace(template, prompt=prompt, seed=1000 + number) for prompt in game.prompts]
 
     before = replace(measurer.engine.stats)
     most = len({measurer.engine.key(request) for request in requests})

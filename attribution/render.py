@@ -16,6 +16,7 @@ from typing import Any
 import diffusers
 import numpy as np
 import torch
+from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from attribution.pipeline import Model
@@ -28,10 +29,9 @@ DETERMINISTIC_SCHEDULERS = frozenset(
 )
 """Schedulers whose steps draw no noise: the initial latents decide the picture."""
 
-_TEXT_BATCH = 8
 _TEXTS_KEPT = 512
-_DECODED_TOGETHER = 8
-"""Latents decoded at once: 32 of 512 by 512 pixels overflow 32-bit indices inside the decoder."""
+_MOST_DECODED = 8
+"""Latents decoded at once at most: 32 of 512 by 512 pixels overflow 32-bit indices inside the decoder."""
 
 
 class BrokenPictures(Exception):
@@ -126,14 +126,17 @@ def _check_steps(scheduler: Any, steps: int) -> None:
         raise Invalid(f"{name} as configured cannot make a picture in {steps} steps: {error}") from error
 
 
-def initial_latents(model: Model, seed: int, width: int, height: int) -> torch.Tensor:
+def initial_latents(
+    model: Model | StableDiffusionPipeline, seed: int, width: int, height: int
+) -> torch.Tensor:
     """The initial noise of a seed, shape (channels, height, width) in latent units, fp32 on the CPU."""
-    factor = model.pipeline.vae_scale_factor
+    pipeline = model.pipeline if isinstance(model, Model) else model
+    factor = pipeline.vae_scale_factor
     if width % factor or height % factor or min(width, height) < factor:
         raise Invalid(
             f"A picture of {width} by {height} pixels does not fit: sides are multiples of {factor}."
         )
-    shape = (1, model.pipeline.unet.config.in_channels, height // factor, width // factor)
+    shape = (1, pipeline.unet.config.in_channels, height // factor, width // factor)
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)[0]
 
 
@@ -141,6 +144,11 @@ def latents_sha256(latents: torch.Tensor) -> bytes:
     """SHA-256 of the values as little-endian fp32, in row-major order."""
     values = latents.detach().to("cpu", torch.float32).contiguous().numpy()
     return hashlib.sha256((values if sys.byteorder == "little" else values.byteswap()).tobytes()).digest()
+
+
+def encoded_together(model: Model) -> int:
+    """Batch of the transformers beside the UNet: one on a CPU, where a row's place in a batch changes its last bits."""
+    return 1 if model.device.type == "cpu" else 8
 
 
 class RenderEngine:
@@ -158,6 +166,9 @@ class RenderEngine:
             raise ValueError("a bucket holds at least the two samples of one guided picture")
         self.model = model
         self.bucket = bucket
+        self.decoded_together = min(_MOST_DECODED, bucket // 2)
+        """Latents in every call of the decoder, and pictures in every batch that is yielded at most."""
+        self._encoded_together = encoded_together(model)
         self.stats = RenderStats()
         self._threads = threads
         self._ids = lru_cache(4096)(lambda text: model.token_ids([text])[0])
@@ -206,9 +217,9 @@ class RenderEngine:
         for (scheduler, config, steps, _, _), rows in groups.items():
             for batch in self._packed(rows.values()):
                 latents = self._denoise(batch, make_scheduler(scheduler, json.loads(config)), steps)
-                for start in range(0, len(batch), _DECODED_TOGETHER):
-                    chunk = batch[start : start + _DECODED_TOGETHER]
-                    images = self._decode(latents[start : start + _DECODED_TOGETHER], chunk)
+                for start in range(0, len(batch), self.decoded_together):
+                    chunk = batch[start : start + self.decoded_together]
+                    images = self._decode(latents[start : start + self.decoded_together], chunk)
                     self.stats.rendered += len(chunk)
                     yield [row.indices for row in chunk], images
 
@@ -291,9 +302,9 @@ class RenderEngine:
         """Text embeddings, shape (texts, window, width); each distinct text is encoded once, in one batch shape."""
         new = [ids for ids in dict.fromkeys(texts) if ids not in self._texts]
         encoder = self.model.pipeline.text_encoder
-        for start in range(0, len(new), _TEXT_BATCH):
-            chunk = new[start : start + _TEXT_BATCH]
-            padded = [*chunk, *[chunk[0]] * (_TEXT_BATCH - len(chunk))]
+        for start in range(0, len(new), self._encoded_together):
+            chunk = new[start : start + self._encoded_together]
+            padded = [*chunk, *[chunk[0]] * (self._encoded_together - len(chunk))]
             hidden = encoder(torch.tensor(padded, device=self.model.device))[0].to(self.model.dtype)
             self._texts.update(zip(chunk, hidden[: len(chunk)], strict=True))
             self.stats.texts_encoded += len(chunk)
@@ -308,7 +319,7 @@ class RenderEngine:
     def _decode(self, latents: torch.Tensor, rows: Sequence[_Row]) -> torch.Tensor:
         """Pictures of latents, values 0..1 in fp32, shape (rows, 3, height, width)."""
         vae = self.model.pipeline.vae
-        padded = torch.cat([latents, latents[:1].expand(_DECODED_TOGETHER - len(latents), -1, -1, -1)])
+        padded = torch.cat([latents, latents[:1].expand(self.decoded_together - len(latents), -1, -1, -1)])
         padded = (padded / vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)
         images = vae.decode(padded, return_dict=False)[0][: len(latents)].float()
         finite = images.isfinite().flatten(1).all(1).tolist()

@@ -5,7 +5,7 @@ the weights. To be run again whenever the weights or a method version change; ta
 """
 
 import argparse
-from itertools import cycle, islice, product
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 
@@ -35,13 +35,10 @@ def usual_request(model: Model) -> RenderRequest:
     )
 
 
-def contents(count: int = 8) -> list[str]:
-    """Content prompts of different shapes, sizes and places."""
-    variants = cycle(product(SIZES, PLACES))
-    return [
-        describe(Scene(shape, *variant))
-        for shape, variant in islice(zip(cycle(SHAPES), variants, strict=False), count)
-    ]
+def contents() -> list[str]:
+    """Every shape in every size and place, neighbours in the list as different as can be."""
+    scenes = [Scene(shape, size, place) for size, place in product(SIZES, PLACES) for shape in SHAPES]
+    return [describe(scene) for scene in scenes]
 
 
 def main() -> None:
