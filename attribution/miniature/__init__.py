@@ -8,5 +8,5 @@ MINIATURE_PATH = Path(__file__).resolve().parent / "weights"
 VISION_PATH = MINIATURE_PATH / "vision"
 """The shipped image tower: what `from_pretrained` of its model and of its image processor takes."""
 
-PLACEBO_PATH = Path(__file__).resolve().parent / "placebo.json"
+PLACEBO_PATH = MINIATURE_PATH / "placebo.json"
 """What made-up names do to the shipped pipeline's pictures: tables as `attribution.placebo` reads them."""
