@@ -107,12 +107,19 @@ def generate(
 @group.command("import")
 def import_command(
     file: Annotated[Path, typer.Argument(help="JSON Lines or CSV; docs/images.md has the fields.")],
+    this_model: Annotated[
+        bool,
+        typer.Option(
+            "--this-model",
+            help="Lines that leave out model, weights, scheduler or size were made with the configured model as it is.",
+        ),
+    ] = False,
 ) -> None:
     """Log images that were made elsewhere, with their sales where a line carries one."""
     from attribution.image_file import read_images
 
     actor = operator("images:write").username
-    given = read_images(file)
+    given = read_images(file, _settings_of_this_model() if this_model else None)
     with session(Role.ATTRIBUTION) as opened:
         outcomes = log_images(opened, [line.record for line in given.lines])
     report("images", [line.number for line in given.lines], outcomes, given.bad)
@@ -122,6 +129,13 @@ def import_command(
         if line.sale and outcome.status is not Status.REFUSED
     ]
     _record_inline_sales(taken, actor)
+
+
+def _settings_of_this_model() -> dict[str, Any]:
+    from attribution.generate import pipeline_settings
+    from cli.model import configured_model
+
+    return pipeline_settings(configured_model())
 
 
 def _record_inline_sales(sales: Sequence[tuple[int, str, Mapping[str, Any] | None]], actor: str) -> None:
