@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from attribution.catalogue import Artist, record_artists
-from attribution.generation import Image, PromptText
+from attribution.generation import Image, PromptText, prompt_digest
 from attribution.results import Attribution, AttributionShare, CoalitionValue, MethodVersionRow, Placebo
 from attribution.shapley import PlaceboLevel, settle_game
 from settlement import posting
@@ -261,7 +261,7 @@ def write_images(session: Session) -> None:
         row = Image(
             external_id=image,
             content_sha256=digest(image),
-            prompt_sha256=digest(f"salt{prompt}\x00"),
+            prompt_sha256=prompt_digest(b"salt", prompt, "blurry"),
             seed=1000 + number,
             width=64,
             height=64,

@@ -1,0 +1,76 @@
+"""From one royalty line to everything behind it: payout, statement, sale, image, players, coalition values."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from database.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One fact, as text for people: money with six decimals, shares and v with nine."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One station on the way down."""
+
+    name: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A royalty line explained, from the payout down to the coalition values."""
+
+    line_id: int
+    line: str
+    steps: tuple[Step, ...]
+
+
+def explain(session: Session, line: str) -> Explanation:
+    """Explain a line, given by its id (`42`) or its name on the statement (`sale-1/art-1/pay-1`).
+
+    Args:
+        session: of the role `auditor`, or any that may read the views.
+        line: id or name.
+
+    Raises:
+        NotFound: there is no such line.
+    """
+    line_id, name = _find(session, line)
+    rows = session.execute(
+        text("SELECT step, item, value FROM audit.explain(:id) ORDER BY place"), {"id": line_id}
+    )
+    steps = tuple(
+        Step(step, tuple(Item(item, value) for _, item, value in items))
+        for step, items in groupby(rows.tuples(), key=lambda row: str(row[0]))
+    )
+    return Explanation(line_id, name, steps)
+
+
+def _find(session: Session, line: str) -> tuple[int, str]:
+    if line.isascii() and line.isdigit() and len(line) < 19:
+        row = session.execute(
+            text("SELECT line_id, line FROM audit.royalty_lines WHERE line_id = :id"), {"id": int(line)}
+        ).first()
+        if row is not None:
+            return row[0], row[1]
+    # The name contains the sale's id, which the database finds by index: any run of its parts may be it.
+    parts = line.split("/")
+    runs = ["/".join(parts[a:b]) for a in range(len(parts)) for b in range(a + 1, len(parts) + 1)]
+    row = session.execute(
+        text("SELECT line_id, line FROM audit.royalty_lines WHERE sale = ANY(:sales) AND line = :line"),
+        {"sales": runs, "line": line},
+    ).first()
+    if row is None:
+        raise NotFound(
+            f"there is no royalty line {line}: give its id, or its name as the statement's CSV has it"
+        )
+    return row[0], row[1]

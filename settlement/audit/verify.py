@@ -1,0 +1,404 @@
+"""Named checks of the whole system, from coalition values to payouts, run on the auditor's views.
+
+Each says what it proves and finds what contradicts it. What one person with the application's rights could do the
+database refuses already; these checks are for what remains: a defect, or somebody with a superuser's rights. They
+compare what is recorded with itself: that nothing was replaced as a whole is proved by what left the database, not by
+them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from time import monotonic_ns
+from typing import Any
+
+import psycopg
+from sqlalchemy.orm import Session
+
+from database.engine import psycopg_connection
+from settlement.statements.detail import FIELDS
+
+SHOWN = 10
+"""How many of the faults that a check finds are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One statement about the books that must hold."""
+
+    name: str
+    proves: str
+    query: str
+    """SELECT of what contradicts it; no row where it holds."""
+    read: "Callable[[psycopg.Connection[Any], str], Iterator[Sequence[object]]] | None" = None
+    """Reads the query's rows and gives what contradicts it, where SQL alone does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check found."""
+
+    name: str
+    proves: str
+    faults: tuple[str, ...]
+    """The first that contradict it, by their keys."""
+    more: bool
+    """Whether there are others."""
+    milliseconds: int
+    """How long it took."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it holds."""
+        return not self.faults
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What all checks found."""
+
+    results: tuple[CheckResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all hold."""
+        return all(result.ok for result in self.results)
+
+
+def verify(
+    session: Session,
+    checks: Sequence[Check] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Report:
+    """Run the checks.
+
+    Args:
+        session: of the role `auditor`, or any that may read the views.
+        checks: None for all of `CHECKS`.
+        progress: told each check's name, and how many of how many are done.
+    """
+    checks = CHECKS if checks is None else checks
+    connection = psycopg_connection(session)
+    results = []
+    for number, check in enumerate(checks):
+        if progress is not None:
+            progress(check.name, number, len(checks))
+        begun = monotonic_ns()
+        found = list(islice((check.read or _rows)(connection, check.query), SHOWN + 1))
+        results.append(
+            CheckResult(
+                check.name,
+                check.proves,
+                tuple(_shown(row) for row in found[:SHOWN]),
+                len(found) > SHOWN,
+                (monotonic_ns() - begun) // 1_000_000,
+            )
+        )
+    if progress is not None:
+        progress("verified", len(checks), len(checks))
+    return Report(tuple(results))
+
+
+def _shown(row: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in row if value is not None)
+
+
+def _rows(connection: psycopg.Connection[Any], query: str) -> Iterator[Sequence[object]]:
+    """The rows of a query a few thousand at a time, whatever their number."""
+    with connection.cursor(name="verify") as cursor:
+        cursor.itersize = 5_000
+        cursor.execute(query)
+        yield from cursor
+
+
+def _digests(connection: psycopg.Connection[Any], query: str) -> Iterator[Sequence[object]]:
+    """Faults of rows (key, content, SHA-256 in hex): hashed here, not by the server that is being checked."""
+    for key, content, recorded in _rows(connection, query):
+        content_bytes = content.encode() if isinstance(content, str) else bytes(content or b"")  # type: ignore[call-overload]
+        if hashlib.sha256(content_bytes).hexdigest() != recorded:
+            yield key, "its content has another SHA-256 than is recorded"
+
+
+def _statement_lines(connection: psycopg.Connection[Any], query: str) -> Iterator[Sequence[object]]:
+    """Faults of statements whose body has another count or digest of lines than their lines have."""
+    said = {
+        statement: (count, sha256)
+        for statement, count, sha256 in _rows(
+            connection,
+            "SELECT statement_id, (body::jsonb #>> '{lines,count}')::bigint, body::jsonb #>> '{lines,sha256}'"
+            " FROM audit.statements",
+        )
+    }
+    connection.execute("SET LOCAL DateStyle = 'ISO'")
+    with connection.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT") as copy:
+        records = (row.split(b"\t", 1) for row in _records(copy))
+        for statement, rows in groupby(records, key=lambda row: row[0]):
+            digest = hashlib.sha256()
+            count = 0
+            for _, record in rows:
+                digest.update(record)
+                count += 1
+            id = _unescaped(statement)
+            if said.pop(id, None) != (count, digest.hexdigest()):
+                yield id, f"has {count} lines of another digest than its body says"
+    empty = (0, hashlib.sha256().hexdigest())
+    for name, lines in said.items():
+        if lines != empty:
+            yield name, f"its body says {lines[0]} lines, and there are none"
+
+
+def _records(copy: psycopg.Copy) -> Iterator[bytes]:
+    rest = b""
+    for block in copy:
+        *whole, rest = (rest + bytes(block)).split(b"\n")
+        for row in whole:
+            yield row + b"\n"
+
+
+def _unescaped(field: bytes) -> str:
+    """A field of COPY's text format without control characters, which ids do not have."""
+    return field.decode().replace("\\\\", "\\")
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "journals are whole",
+        "Every journal balances in each currency, has exactly the lines that it declares, two or more, on accounts "
+        "that exist, and was written before its period was sealed.",
+        "SELECT coalesce(key, 'journal ' || journal_id), fault FROM audit.journal_faults",
+    ),
+    Check(
+        "journals say what was posted",
+        "The SHA-256 of every journal's kind, key, dates and lines is the one recorded when it was posted.",
+        "SELECT key, content, content_sha256 FROM audit.journal_contents",
+        _digests,
+    ),
+    Check(
+        "trial balance is zero",
+        "In every period and currency debits equal credits, and openings and closings sum to zero.",
+        "SELECT period_id, currency, 'debits ' || debits, 'credits ' || credits, 'closing ' || closing"
+        " FROM audit.trial_balance_total WHERE opening <> 0 OR debits + credits <> 0 OR closing <> 0",
+    ),
+    Check(
+        "sales and refunds are posted",
+        "Every sale and every refund has its journal, of its amount.",
+        """
+        SELECT x.key, CASE WHEN j.key IS NULL THEN 'is not posted' ELSE 'is posted with ' || coalesce(j.amount, 0) END
+        FROM (SELECT 'sale:' || sale AS key, currency, price_micros AS amount FROM audit.sales
+              UNION ALL SELECT 'refund:' || refund || ':sale', currency, -amount_micros FROM audit.refunds) AS x
+        LEFT JOIN (SELECT key, sum(amount) FILTER (WHERE starts_with(account, 'receivable:')) AS amount
+                   FROM audit.journal_lines WHERE kind IN ('sale', 'refund_sale') GROUP BY key) AS j ON j.key = x.key
+        WHERE j.amount IS DISTINCT FROM x.amount
+        """,
+    ),
+    Check(
+        "attributions are complete",
+        "Every attribution has the value of every coalition, a share for every player, and shares that sum to one.",
+        "SELECT image, item, recorded || ' instead of ' || expected FROM audit.attribution_completeness",
+    ),
+    Check(
+        "shares follow from coalition values",
+        "Shapley values, placebo, threshold, pay and shares, computed again from v(S) in exact numbers, are as "
+        "recorded.",
+        "SELECT image, player, item, recorded || ' instead of ' || recomputed FROM audit.attribution_conservation"
+        " ORDER BY player IS NOT NULL, image, player",
+    ),
+    Check(
+        "prompts are the ones logged",
+        "Every prompt that was not erased has the salted SHA-256 that was logged with its image.",
+        r"""
+        SELECT image, decode(prompt_salt, 'hex') || convert_to(prompt, 'UTF8') || '\x00'::bytea
+               || convert_to(negative_prompt, 'UTF8'), prompt_sha256
+        FROM audit.images WHERE prompt IS NOT NULL
+        """,
+        _digests,
+    ),
+    Check(
+        "slices follow from sales and rate cards",
+        "Each sale's base is its price less tax and deductions, its slice what the rate card in force makes of it; a "
+        "pool's slices sum to the pool.",
+        """
+        SELECT sale, 'slice ' || slice_micros || ' of base ' || base_micros FROM audit.sales
+        WHERE base_micros <> greatest(0, price_micros - tax_micros - payment_fee_micros - marketplace_fee_micros
+                                         - other_deduction_micros)
+           OR rate_card_model = 'per_image'
+              AND slice_micros <> coalesce(fee_micros, div(base_micros::numeric * rate_ppb, 1000000000))
+           OR rate_card_valid_from > sold_at
+        UNION ALL
+        SELECT period_id || ' ' || rate_card_id, 'pool ' || sum(slice_micros) || ' of bases ' || sum(base_micros)
+        FROM audit.sales WHERE rate_card_model = 'period_pool'
+        GROUP BY period_id, rate_card_id, rate_card_valid_from, currency, rate_ppb
+        HAVING sum(slice_micros) <> div(sum(base_micros) * rate_ppb, 1000000000)
+        """,
+    ),
+    Check(
+        "lines add up to slices",
+        "A slice's lines sum to it, what leaves suspense is what was there, and refunds take back what they say.",
+        "SELECT sale, item, 'expected ' || expected, 'found ' || found FROM audit.slice_conservation",
+    ),
+    Check(
+        "lines divide by shares and splits",
+        "Each line is its share and split of what was divided, floor and largest remainder, to the micro; share and "
+        "split are those of the attribution and of the contract in force at the sale.",
+        """
+        WITH part AS (
+            SELECT sale, kind, player, min(share) AS share, sum(amount) AS amount,
+                   sum(sum(amount)) OVER (PARTITION BY sale, kind) AS pot
+            FROM audit.royalty_lines WHERE kind IN ('royalty', 'late') AND player IS NOT NULL
+            GROUP BY sale, kind, player
+        ),
+        due AS (
+            SELECT *, div(pot * share, 1000000000)
+                   + CASE WHEN row_number() OVER (PARTITION BY sale, kind ORDER BY mod(pot * share, 1000000000) DESC,
+                                                  player COLLATE "C")
+                          <= pot - sum(div(pot * share, 1000000000)) OVER (PARTITION BY sale, kind)
+                          THEN 1 ELSE 0 END AS due
+            FROM part
+        ),
+        line_due AS (
+            SELECT l.line_id, l.line, l.amount, div(d.amount * l.split, 1000000000)
+                   + CASE WHEN row_number() OVER one <= d.amount - sum(div(d.amount * l.split, 1000000000)) OVER whole
+                          THEN 1 ELSE 0 END AS due
+            FROM audit.royalty_lines AS l JOIN due AS d ON d.sale = l.sale AND d.kind = l.kind AND d.player = l.player
+            WHERE l.split IS NOT NULL
+            WINDOW whole AS (PARTITION BY l.sale, l.kind, l.player),
+                   one AS (PARTITION BY l.sale, l.kind, l.player
+                           ORDER BY mod(d.amount * l.split, 1000000000) DESC, l.payee_id COLLATE "C")
+        )
+        SELECT sale || ' ' || kind || ' ' || player AS line, amount || ' instead of ' || due FROM due
+        WHERE amount <> due
+        UNION ALL
+        SELECT line, amount || ' instead of ' || due FROM line_due WHERE amount <> due
+        UNION ALL
+        SELECT l.line, 'has a share of ' || l.share || ', the attribution ' || s.share_ppb
+        FROM audit.royalty_lines AS l
+        JOIN audit.attribution_shares AS s ON s.attribution_id = l.attribution_id AND s.player = l.player
+        WHERE l.content_to = 'model_developer' AND l.distribution_key = 'attribution' AND l.share <> s.share_ppb
+        UNION ALL
+        SELECT l.line, 'has a split of ' || coalesce(l.split::text, 'nothing') || ', the contract in force '
+               || coalesce(c.splits ->> l.payee_id, 'nothing')
+        FROM audit.royalty_lines AS l
+        LEFT JOIN audit.contract_changes AS c ON c.artist_id = l.player AND l.sold_at >= c.valid_from
+            AND (c.valid_to IS NULL OR l.sold_at < c.valid_to)
+        WHERE l.destination = 'payee' AND l.player <> 'C' AND l.split::text IS DISTINCT FROM c.splits ->> l.payee_id
+        """,
+    ),
+    Check(
+        "statements are as issued",
+        "The SHA-256 of every statement's body is the one that names it.",
+        "SELECT statement_id, body, sha256 FROM audit.statements",
+        _digests,
+    ),
+    Check(
+        "statement bodies say what is recorded",
+        "Every figure in a body's summary is the one recorded beside it, of the same payee, period and currency.",
+        """
+        SELECT s.statement_id, v.item, v.said || ' instead of ' || v.recorded
+        FROM audit.statements AS s
+        CROSS JOIN LATERAL (VALUES
+            ('statement', s.body::jsonb ->> 'statement', s.statement_id),
+            ('period', s.body::jsonb #>> '{header,period,id}', s.period_id),
+            ('payee', s.body::jsonb #>> '{header,payee,id}', s.payee_id)) AS v (item, said, recorded)
+        WHERE v.said IS DISTINCT FROM v.recorded
+        UNION ALL
+        SELECT s.statement_id, v.item, coalesce(v.said, 'nothing') || ' instead of ' || v.recorded
+        FROM audit.statements AS s
+        LEFT JOIN LATERAL jsonb_array_elements(s.body::jsonb #> '{summary,columns}') AS c
+            ON c ->> 'currency' = s.currency
+        CROSS JOIN LATERAL (VALUES
+            ('opening', c ->> 'opening', s.opening), ('royalties', c ->> 'royalties', s.royalties),
+            ('late', c ->> 'late', s.late), ('adjustments', c ->> 'adjustments', s.adjustments),
+            ('refunds', c ->> 'refunds', s.refunds), ('reserves', c ->> 'reserves', s.reserves),
+            ('recoupment', c ->> 'recoupment', s.recoupment), ('tax', c ->> 'tax', s.tax),
+            ('claims', c ->> 'claims', s.claims), ('fx', c ->> 'fx', s.fx), ('payments', c ->> 'payments', s.payments),
+            ('closing', c ->> 'closing', s.closing),
+            ('payable', s.body::jsonb #>> '{summary,of_which,payable}', s.payable),
+            ('held', s.body::jsonb #>> '{summary,of_which,held}', s.held)) AS v (item, said, recorded)
+        WHERE v.said::numeric * 1000000 IS DISTINCT FROM v.recorded
+        """,
+    ),
+    Check(
+        "statements hold their lines",
+        "The count and digest of lines in every statement's body are those of its royalty lines.",
+        f"""
+        SELECT statement_id, {", ".join(FIELDS)} FROM audit.statement_line
+        WHERE statement_id IN (SELECT statement_id FROM audit.statements)
+        ORDER BY statement_id COLLATE "C", line COLLATE "C"
+        """,  # noqa: S608  (names of columns)
+        _statement_lines,
+    ),
+    Check(
+        "statements tie to lines and ledger",
+        "Each figure of every statement is the sum of its lines and the movement of the payee's account; each closing "
+        "is that account's balance at the period's end.",
+        "SELECT statement_id, item, 'statement ' || statement_says, 'lines ' || lines_say, 'ledger ' || ledger_says"
+        " FROM audit.statement_tie_out",
+    ),
+    Check(
+        "openings are the last closings",
+        "Every statement opens with the balance that the one before it closed with, and no balance is dropped.",
+        "SELECT statement_id, fault, 'opening ' || opening, previous, 'closing ' || previous_closing"
+        " FROM audit.balance_chain",
+    ),
+    Check(
+        "statement numbers have no gap",
+        "Statements are numbered 1, 2, 3 and so on.",
+        "SELECT statement_id, 'number ' || number || ' in place ' || place FROM (SELECT statement_id, number,"
+        " row_number() OVER (ORDER BY number) AS place FROM audit.statements) AS s WHERE number <> place",
+    ),
+    Check(
+        "suspense ties to its lines",
+        "What lies unclaimed, pending and unattributed in the ledger is what the royalty lines say lies there.",
+        "SELECT account, 'lines ' || lines_say, 'ledger ' || ledger_says FROM audit.suspense_tie_out",
+    ),
+    Check(
+        "payout clearing is zero",
+        "A payout moved clearing while it was on its way, and nothing is left of it once it is finished; clearing "
+        "holds nothing else.",
+        """
+        SELECT payout_id, state, 'clearing ' || clearing || ' instead of ' || expected_clearing
+        FROM audit.payout_clearing WHERE clearing <> expected_clearing
+        UNION ALL
+        SELECT a.account, 'holds ' || a.balance, 'payouts ' || coalesce(p.clearing, 0)
+        FROM audit.accounts AS a
+        LEFT JOIN (SELECT currency, sum(clearing) AS clearing FROM audit.payout_clearing GROUP BY currency) AS p
+            ON p.currency = a.currency
+        WHERE starts_with(a.account, 'payout_clearing:') AND a.balance <> coalesce(p.clearing, 0)
+        """,
+    ),
+    Check(
+        "two people approved",
+        "Every closed period and every batch that was submitted was approved by another person than made it, and is "
+        "what was approved.",
+        """
+        SELECT 'period ' || period_id, 'closed without approval of its draft' FROM audit.periods AS p
+        WHERE state = 'closed' AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'period'
+            AND a.subject = p.period_id AND a.content_sha256 = p.draft_sha256 AND a.maker <> a.checker)
+        UNION ALL
+        SELECT DISTINCT 'batch ' || batch_id, 'paid without approval' FROM audit.payouts AS p
+        WHERE attempt_id IS NOT NULL AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'payout_batch'
+            AND a.subject = p.batch_id AND a.is_of_what_was_done AND a.maker <> a.checker)
+        """,
+    ),
+    Check(
+        "guards are in place",
+        "The triggers that keep history as it was written are on, the ledger's are all there, and no login may change "
+        "the ledger.",
+        """
+        SELECT schema || '.' || object, guard, 'is not always on' FROM audit.guards WHERE enabled <> 'A'
+        UNION ALL
+        SELECT 'ledger.' || x.object, x.guard, 'is missing'
+        FROM (VALUES ('account', 'append_only'), ('journal', 'append_only'), ('posting', 'append_only'),
+                     ('seal', 'append_only'), ('journal', 'journal_balances'), ('journal', 'journal_locks_seal'),
+                     ('journal', 'journal_not_sealed'), ('seal', 'seal_locks')) AS x (object, guard)
+        WHERE NOT EXISTS (SELECT FROM audit.guards AS g
+                          WHERE g.schema = 'ledger' AND g.object = x.object AND g.guard = x.guard)
+        UNION ALL
+        SELECT schema || '.' || object, role, 'may ' || privilege FROM audit.grants
+        WHERE schema = 'ledger' AND privilege IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER') AND role <> 'royalty_owner'
+           OR role = 'auditor' AND (schema <> 'audit' OR privilege NOT IN ('SELECT', 'USAGE', 'EXECUTE'))
+        """,
+    ),
+)
+"""Every check, from the ledger outward."""

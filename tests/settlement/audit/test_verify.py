@@ -1,0 +1,296 @@
+"""Every check holds on true books, and each sees what it is for, by name, when a superuser falsifies them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from database.engine import session
+from database.roles import Role
+from settlement.audit.verify import CHECKS, SHOWN, verify
+from tests.settlement.audit.conftest import Tampered
+
+BY_NAME = {check.name: check for check in CHECKS}
+
+
+def test_true_books_verify(books: str) -> None:
+    """Run as the auditor, who may read nothing but the views."""
+    seen: list[tuple[str, int, int]] = []
+    with session(Role.AUDITOR) as own:
+        report = verify(own, progress=lambda *step: seen.append(step))
+    assert [(result.name, result.faults) for result in report.results if not result.ok] == []
+    assert report.ok and len(report.results) == len(CHECKS) == len(BY_NAME)
+    assert seen[-1] == ("verified", len(CHECKS), len(CHECKS))
+
+
+NAMES = {
+    "{JOURNAL}": "(SELECT id FROM ledger.journal WHERE key = 'statement:2026-10:pay-1:EUR')",
+    "{SALE}": "(SELECT id FROM settlement.sale WHERE external_id =",
+    "{LINE}": "(SELECT min(id) FROM settlement.royalty_line WHERE player = 'art-1' AND payee_id = 'pay-1')",
+    "{IMAGE}": "(SELECT id FROM attribution.image WHERE external_id = 'img-1')",
+    "{GAME}": "(SELECT a.id FROM attribution.attribution AS a JOIN attribution.image AS i ON i.id = a.image_id"
+    " WHERE i.external_id = 'img-1')",
+}
+
+# What a superuser does, under the check that sees it, and what the check then says.
+FALSIFICATIONS = """
+# journals are whole
+UPDATE ledger.posting SET amount = amount + 1 WHERE journal_id = {JOURNAL} AND line = 1
+=> statement:2026-10:pay-1:EUR, does not balance: EUR 1
+
+# journals are whole
+DELETE FROM ledger.posting WHERE journal_id = {JOURNAL}
+=> statement:2026-10:pay-1:EUR, declares 2 lines and has 0
+
+# journals are whole
+DELETE FROM ledger.journal WHERE id = {JOURNAL}
+=> lines of no journal
+
+# journals are whole
+INSERT INTO ledger.posting (journal_id, line, lines, booked_at, account_id, amount, currency) SELECT
+journal_id, 3, 3, booked_at, account_id, 1, currency FROM ledger.posting WHERE journal_id = {JOURNAL} AND line
+= 1
+=> statement:2026-10:pay-1:EUR, declares 2 lines and has 3
+
+# journals are whole
+UPDATE ledger.posting SET account_id = 0 WHERE journal_id = {JOURNAL} AND line = 2
+=> line 2 is on no account of its currency
+
+# journals are whole
+UPDATE ledger.posting SET booked_at = '2026-11-02' WHERE journal_id = {JOURNAL} AND line = 2
+=> statement:2026-10:pay-1:EUR, its lines are booked at another time
+
+# journals are whole
+UPDATE ledger.journal SET recorded_at = 'infinity' WHERE id = {JOURNAL}
+=> statement:2026-10:pay-1:EUR, booked in a period that was sealed before it was written
+
+# journals say what was posted
+UPDATE ledger.posting SET amount = amount * 2 WHERE journal_id = {JOURNAL}
+=> statement:2026-10:pay-1:EUR, its content has another SHA-256
+
+# journals say what was posted
+UPDATE ledger.journal SET booked_at = '2026-09-01' WHERE id = {JOURNAL}
+=> statement:2026-10:pay-1:EUR, its content has another SHA-256
+
+# journals say what was posted
+UPDATE ledger.journal SET key = 'other' WHERE id = {JOURNAL}
+=> other, its content
+
+# journals say what was posted
+UPDATE ledger.account SET code = 'royalties_payable:thief:EUR' WHERE code = 'royalties_payable:pay-2:EUR'
+=> statement:2026-10:pay-2:EUR, its content
+
+# trial balance is zero
+UPDATE ledger.posting SET amount = amount + 1 WHERE journal_id = {JOURNAL} AND line = 1
+=> 2026-10, EUR, debits 16360001, credits -16360000, closing 1
+
+# sales and refunds are posted
+UPDATE settlement.sale SET price_micros = 1 + price_micros WHERE id = {SALE} 'sale-1')
+=> sale:sale-1, is posted with 2380000
+
+# sales and refunds are posted
+UPDATE ledger.journal SET key = 'x' WHERE key = 'refund:refund-1:sale'
+=> refund:refund-1:sale, is not posted
+
+# attributions are complete
+DELETE FROM attribution.coalition_value WHERE attribution_id = {GAME} AND coalition = 3
+=> img-1, number of coalition values, 7 instead of 8
+
+# attributions are complete
+UPDATE attribution.attribution_share SET share_ppb = share_ppb + 1 WHERE attribution_id = {GAME} AND slot = 1
+=> img-1, sum of shares, 1000000001 instead of 1000000000
+
+# attributions are complete
+DELETE FROM attribution.attribution_share WHERE attribution_id = {GAME} AND slot = 2
+=> img-1, number of shares, 2 instead of 3
+
+# shares follow from coalition values
+UPDATE attribution.coalition_value SET value = value + 1 WHERE attribution_id = {GAME} AND coalition = 2
+=> img-1, art-1, phi, 1470000000 instead of 1470000002
+
+# shares follow from coalition values
+UPDATE attribution.attribution_share SET share_ppb = share_ppb + CASE slot WHEN 1 THEN 1 ELSE -1 END WHERE
+attribution_id = {GAME} AND slot IN (0, 1)
+=> img-1, art-1, share, 299492387 instead of 299492386
+
+# shares follow from coalition values
+UPDATE attribution.placebo SET threshold = 300000000 WHERE players = 3 AND slot = 1
+=> img-1, art-1, placebo threshold, 24000000 instead of 300000000
+
+# shares follow from coalition values
+UPDATE attribution.placebo SET threshold = 400000000
+=> img-1, attributed, but due is no_artist_earns
+
+# shares follow from coalition values
+UPDATE attribution.attribution SET status = 'unattributed', reason = 'below_threshold' WHERE id = {GAME}
+=> img-1, below_threshold, but due is attributed
+
+# prompts are the ones logged
+UPDATE attribution.prompt_text SET prompt = prompt || ' and art-9' WHERE image_id = {IMAGE}
+=> img-1, its content has another SHA-256
+
+# slices follow from sales and rate cards
+UPDATE settlement.sale_slice SET slice_micros = slice_micros + 1 WHERE sale_id = {SALE} 'sale-1')
+=> sale-1, slice 570001 of base 1900001
+
+# slices follow from sales and rate cards
+UPDATE settlement.rate_card_version SET rate_ppb = 310000000
+=> sale-6, slice 120000
+
+# lines add up to slices
+UPDATE settlement.royalty_line SET amount_micros = amount_micros + 1 WHERE id = {LINE}
+=> sale-1, lines of the slice, expected 570000, found 570001
+
+# lines add up to slices
+UPDATE settlement.royalty_line SET amount_micros = amount_micros - 1 WHERE kind = 'late' AND player = 'C'
+=> sale-4, late lines of what was pending, expected 900000, found 899999
+
+# lines add up to slices
+UPDATE settlement.royalty_line SET amount_micros = -999999 WHERE kind = 'refund' AND player = 'C'
+=> sale-2, lines of refund
+
+# lines add up to slices
+DELETE FROM settlement.sale_slice WHERE sale_id = {SALE} 'sale-3')
+=> sale-3, lines of the slice, found 1500000
+
+# lines divide by shares and splits
+UPDATE settlement.royalty_line SET amount_micros = amount_micros + CASE payee_id WHEN 'pay-1' THEN 1 ELSE -1
+END WHERE sale_id = {SALE} 'sale-1') AND player = 'art-1'
+=> sale-1/art-1/pay-1, 119499 instead of 119498
+
+# lines divide by shares and splits
+UPDATE settlement.royalty_line SET share_ppb = 1 WHERE id = {LINE}
+=> sale-1/art-1/pay-1, has a share of 1, the attribution 299492386
+
+# lines divide by shares and splits
+UPDATE settlement.contract_split SET share_ppb = 500000000 WHERE payee_id IN ('pay-1', 'pay-2') AND share_ppb
+< 1000000000
+=> sale-1/art-1/pay-1, has a split of 700000000, the contract in force 500000000
+
+# statements are as issued
+UPDATE settlement.statement SET body = replace(body, '0.184931', '0.194931') WHERE number = 1
+=> 2026-10/pay-1/EUR, its content has another SHA-256
+
+# statement bodies say what is recorded
+UPDATE settlement.statement SET body = replace(body, '0.184931', '0.194931'), sha256 = sha256('x') WHERE
+number = 1
+=> 2026-10/pay-1/EUR, closing, 0.194931 instead of 184931
+
+# statement bodies say what is recorded
+UPDATE settlement.statement SET payee_id = 'platform' WHERE number = 1
+=> 2026-10/pay-1/EUR, payee, pay-1 instead of platform
+
+# statements hold their lines
+UPDATE settlement.royalty_line SET share_ppb = 299492387 WHERE id = {LINE}
+=> 2026-10/pay-1/EUR, has 2 lines of another digest
+
+# statements hold their lines
+DELETE FROM settlement.royalty_line WHERE payee_id = 'pay-1' AND period_id = '2026-11'
+=> 2026-11/pay-1/EUR, its body says 3 lines, and there are none
+
+# statements tie to lines and ledger
+UPDATE settlement.royalty_line SET amount_micros = 119499 WHERE id = {LINE}
+=> 2026-10/pay-1/EUR, royalties, statement 184931, lines 184932
+
+# statements tie to lines and ledger
+UPDATE ledger.posting SET amount = amount * 2 WHERE journal_id = {JOURNAL}
+=> 2026-10/pay-1/EUR, closing, statement 184931, ledger 369862
+
+# statements tie to lines and ledger
+DELETE FROM settlement.statement WHERE number = 3
+=> 2026-10/pay-dev/EUR, number of statements, statement 0, lines 1, ledger 1
+
+# statements tie to lines and ledger
+UPDATE ledger.journal SET kind = 'gift' WHERE key = 'attempt:payout-1:reserved'
+=> 2026-11/pay-1/EUR, journals of other kinds, statement 0, ledger -180000
+
+# openings are the last closings
+UPDATE settlement.statement SET opening = opening + 1, royalties = royalties - 1 WHERE statement_id =
+'2026-11/pay-2/EUR'
+=> 2026-11/pay-2/EUR, opening is not the last closing, opening 130976, 2026-10/pay-2/EUR, closing 130975
+
+# openings are the last closings
+DELETE FROM settlement.statement WHERE statement_id = '2026-11/pay-2/EUR'
+=> 2026-10/pay-2/EUR, its closing is carried into no statement
+
+# statement numbers have no gap
+DELETE FROM settlement.statement WHERE number = 2
+=> number 3 in place 2
+
+# suspense ties to its lines
+UPDATE settlement.royalty_line SET amount_micros = amount_micros + 1 WHERE destination = 'unclaimed' AND kind
+= 'late'
+=> suspense_unclaimed:art-3:EUR, lines 677884, ledger 677883
+
+# payout clearing is zero
+DELETE FROM ledger.posting WHERE journal_id = (SELECT id FROM ledger.journal WHERE key =
+'attempt:payout-1:paid')
+=> EUR-20261105-1/pay-1, paid, clearing -180000 instead of 0
+
+# payout clearing is zero
+UPDATE ledger.journal SET key = 'x' WHERE key = 'attempt:payout-1:paid'
+=> payout_clearing:EUR, holds 0, payouts -180000
+
+# two people approved
+DELETE FROM settlement.approval WHERE subject = '2026-10'
+=> period 2026-10, closed without approval
+
+# two people approved
+UPDATE settlement.payout_batch SET content_sha256 = sha256('x')
+=> batch EUR-20261105-1, paid without
+
+# guards are in place
+DROP TRIGGER append_only ON ledger.posting
+=> ledger.posting, append_only, is missing
+
+# guards are in place
+GRANT UPDATE ON ledger.posting TO settlement
+=> ledger.posting, settlement, may UPDATE
+
+# guards are in place
+GRANT SELECT ON ledger.posting TO auditor
+=> ledger.posting, auditor, may SELECT
+"""
+
+
+def _cases() -> Iterator[tuple[str, str, str]]:
+    for block in FALSIFICATIONS.strip().split("\n\n"):
+        name, *statement, fault = block.split("\n")
+        sql = " ".join(statement)
+        for short, long in NAMES.items():
+            sql = sql.replace(short, long)
+        yield name.removeprefix("# "), sql, fault.removeprefix("=> ")
+
+
+CASES = list(_cases())
+
+
+@pytest.mark.parametrize(("name", "statement", "fault"), CASES, ids=[case[2] for case in CASES])
+def test_a_check_sees_what_it_is_for(tampered: Tampered, name: str, statement: str, fault: str) -> None:
+    with tampered(statement) as own:
+        (result,) = verify(own, [BY_NAME[name]]).results
+    assert any(fault in found for found in result.faults), result.faults
+    assert len(result.faults) <= SHOWN
+
+
+def test_a_guard_that_is_off_is_seen(tampered: Tampered) -> None:
+    with tampered() as own:
+        own.connection().exec_driver_sql("RESET ROLE")
+        own.connection().exec_driver_sql("ALTER TABLE ledger.posting ENABLE TRIGGER append_only")
+        own.connection().exec_driver_sql("SET LOCAL ROLE auditor")
+        (result,) = verify(own, [BY_NAME["guards are in place"]]).results
+    assert result.faults == ("ledger.posting, append_only, is not always on",)
+
+
+def test_every_check_has_a_case() -> None:
+    assert {case[0] for case in CASES} == set(BY_NAME)
+
+
+def test_many_faults_are_counted_to_a_limit(tampered: Tampered) -> None:
+    with tampered("UPDATE ledger.posting SET amount = amount + 1") as own:
+        (result,) = verify(own, [BY_NAME["journals say what was posted"]]).results
+    assert len(result.faults) == SHOWN and result.more and not result.ok
+
+
+def test_erased_prompts_break_nothing(tampered: Tampered) -> None:
+    with tampered("DELETE FROM attribution.prompt_text") as own:
+        assert verify(own).ok
