@@ -1,18 +1,13 @@
 """A client of the API on a database of the test's own, and users with tokens."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from database.engine import session
-from database.identity import Principal, add_user, issue_token
-from database.roles import Role
-
-Headers = dict[str, str]
-Login = Callable[..., Headers]
+from tests.api.users import user
 
 
 @pytest.fixture
@@ -28,13 +23,6 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def login(database: str) -> Login:
+def login(database: str) -> Callable[..., dict[str, str]]:
     """Makes a user; gives the headers that are hers."""
-
-    def make(username: str, scopes: Sequence[str] = (), payees: Sequence[str] = ()) -> Headers:
-        with session(Role.IDENTITY) as opened:
-            user = add_user(opened, username, "a long password", scopes, payees)
-            principal = Principal(user.id, user.username, frozenset(scopes))
-        return {"Authorization": f"Bearer {issue_token(principal)}"}
-
-    return make
+    return user

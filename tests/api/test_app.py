@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -14,6 +15,27 @@ from database.engine import database_url, engine
 from database.errors import UserError
 from database.migrate import newest_revision
 from database.settings import get_settings
+
+
+@pytest.fixture
+def database(module_database: str) -> str:
+    """Nothing here writes."""
+    return module_database
+
+
+@pytest.fixture
+def unreachable(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A database that nobody listens for."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
+    _connect_anew()
+    yield
+    monkeypatch.undo()
+    _connect_anew()
+
+
+def _connect_anew() -> None:
+    for cached in (get_settings, database_url, engine):
+        cached.cache_clear()
 
 
 def _is_problem(response, status: int, code: str) -> dict:
@@ -37,10 +59,8 @@ def test_not_ready_on_another_schema(client: TestClient, app: FastAPI) -> None:
     assert "royalty db migrate" in problem["detail"]
 
 
-def test_not_ready_and_alive_without_a_database(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
-    for cached in (get_settings, database_url, engine):
-        cached.cache_clear()
+@pytest.mark.usefixtures("unreachable")
+def test_not_ready_and_alive_without_a_database(client: TestClient) -> None:
     response = client.get("/readyz")
     _is_problem(response, 503, "unavailable")
     assert response.headers["retry-after"]

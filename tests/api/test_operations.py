@@ -86,7 +86,9 @@ def test_a_payout_batch_from_plan_to_paid(client: TestClient, maker, checker, lo
     assert file.headers["content-type"] == "application/xml"
     attempts = [row["attempt"] for row in submitted["payouts"] if row["attempt"]]
     in_file = [
-        node.text for node in ElementTree.fromstring(file.content).iter() if node.tag.endswith("EndToEndId")
+        str(node.text)
+        for node in ElementTree.fromstring(file.content).iter()
+        if node.tag.endswith("EndToEndId")
     ]
     assert sorted(in_file) == sorted(attempts) and len(attempts) == 2
     assert client.post(f"{address}/submit", headers=maker).json() == submitted
@@ -129,3 +131,14 @@ def test_a_server_without_the_approvers_password_says_so(
     get_settings.cache_clear()
     answer = client.post(f"/v1/periods/{PERIOD}/approve", headers=checker, json={"content_sha256": "0" * 64})
     assert answer.status_code == 503 and "DATABASE_PASSWORD_APPROVER" in answer.json()["detail"]
+
+
+def test_before_the_first_close_the_minimum_is_unknown(client: TestClient, login) -> None:
+    sell()
+    [found] = client.get("/v1/balances", headers=login("mara", ["statements:read"], ["pay-1"])).json()
+    assert found == {
+        "payee": "pay-1",
+        "balance": {"amount": "0.000000", "currency": "EUR"},
+        "minimum": None,
+        "of_which": None,
+    }

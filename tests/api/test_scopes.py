@@ -7,6 +7,13 @@ from fastapi.testclient import TestClient
 
 from database.identity import SCOPES, Principal, issue_token
 
+
+@pytest.fixture
+def database(module_database: str) -> str:
+    """Nothing here changes anything."""
+    return module_database
+
+
 OPEN = {
     "GET /healthz",
     "GET /readyz",
