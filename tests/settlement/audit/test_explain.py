@@ -23,7 +23,8 @@ def test_a_paid_line_down_to_its_coalitions(books: str) -> None:
     assert [part.name for part in found.steps] == [
         "payout", "statement", "line", "journal", "sale", "slice", "division", "other lines of the sale", "sum",
         "image", "attribution", "player C", "player art-1", "player art-2", "coalition {}", "coalition {C}",
-        "coalition {art-1}", "coalition {C, art-1}", "coalition {art-2}", "coalition {C, art-2}", "coalition {art-1, art-2}",
+        "coalition {art-1}", "coalition {C, art-1}", "coalition {art-2}", "coalition {C, art-2}",
+        "coalition {art-1, art-2}",
         "coalition {C, art-1, art-2}",
     ]  # fmt: skip
     assert step(found, "payout")["amount"] == "0.180000 EUR"
