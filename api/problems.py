@@ -265,7 +265,16 @@ def _http(request: Request, error: Exception) -> JSONResponse:
         HTTPStatus.BAD_REQUEST: "the body cannot be read as what its Content-Type says",
     }
     detail = details.get(kind.status, kind.title)
-    return problem_response(_request_id(request), kind, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if kind.status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _methods(request) or headers["Allow"]
+    return problem_response(_request_id(request), kind, detail, headers=headers)
+
+
+def _methods(request: Request) -> str:
+    """Every method that works at the request's address: a route knows its own only, and another may share its path."""
+    path = getattr(request.scope.get("route"), "path_format", "")
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {})))
 
 
 def _database(request: Request, error: Exception) -> JSONResponse:

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from api.access import Asker, allowing
@@ -172,11 +172,20 @@ class PlanAnswer(BaseModel):
     payouts: list[DecisionAnswer]
 
 
+def _written(value: Any) -> Any:
+    """A day or time as text: a number would be read as seconds since 1970."""
+    if not isinstance(value, str) or value.isdigit():
+        raise ValueError("write it as text, for example 2026-11-04 or 2026-11-04T12:00:00Z")
+    return value
+
+
 class CreateBatch(BaseModel):
     """A payout batch to make."""
 
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
-    execution_date: date = Field(description="When the bank is to pay.", examples=["2026-11-04"])
+    execution_date: Annotated[date, BeforeValidator(_written)] = Field(
+        description="When the bank is to pay.", examples=["2026-11-04"]
+    )
 
 
 class BankSays(BaseModel):
@@ -184,7 +193,7 @@ class BankSays(BaseModel):
 
     attempt: Annotated[str, Field(min_length=1, max_length=35, pattern=r"^[^\x00]+$")]
     state: Literal["paid", "rejected", "returned"]
-    at: AwareDatetime
+    at: Annotated[AwareDatetime, BeforeValidator(_written)]
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] = ""
 
 
@@ -202,7 +211,7 @@ class Taken(BaseModel):
 
 
 PeriodId = Annotated[
-    str, Path(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Year and month.", examples=["2026-10"])
+    str, Path(pattern=r"^[12][0-9]{3}-(0[1-9]|1[0-2])$", description="Year and month.", examples=["2026-10"])
 ]
 BatchId = Annotated[
     str,

@@ -18,7 +18,7 @@ from settlement.periods.models import Period
 from settlement.rates import load_terms
 from settlement.sales import Sale
 
-_PERIOD_ID = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_PERIOD_ID = re.compile(r"([12][0-9]{3})-(0[1-9]|1[0-2])")
 
 
 def database_now(session: Session) -> datetime:

@@ -88,6 +88,7 @@ def test_wrong_addresses_and_methods_are_problems(client: TestClient) -> None:
     response = client.delete("/healthz")
     _is_problem(response, 405, "method-not-allowed")
     assert response.headers["allow"] == "GET"
+    assert client.put("/v1/payout-batches").headers["allow"] == "GET, POST"
 
 
 def test_a_body_too_large_is_a_problem(client: TestClient) -> None:

@@ -176,7 +176,7 @@ def test_a_line_says_what_earned_and_how(client: TestClient, mara) -> None:
     }
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "AAAA", "é", "AAAAAAAAAAE", "_________-8="])
+@pytest.mark.parametrize("cursor", ["nonsense", "AAAA", "é", "AAAAAAAAAAE", "_________-8=", "0" * 64])
 def test_a_cursor_that_is_none_of_ours_is_a_problem(client: TestClient, mara, cursor: str) -> None:
     for address in ("/v1/statements", f"{MARA}/lines", "/v1/payouts"):
         response = client.get(address, headers=mara, params={"cursor": cursor})
