@@ -194,13 +194,20 @@ def problem_response(
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of the problems that an operation can answer with, beside those that all can."""
-    return {
-        int(status): {
-            "description": _OF_STATUS[HTTPStatus(status)].title,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in statuses
+    return {int(status): _documented(_OF_STATUS[HTTPStatus(status)]) for status in statuses}
+
+
+def _documented(kind: Kind) -> dict[str, Any]:
+    example = {
+        "type": kind.type,
+        "title": kind.title,
+        "status": int(kind.status),
+        "detail": "one line: what is wrong and what to do",
+        "code": kind.code,
+        "request_id": "2780d5bd17ff7adc0375c2434de41445",
     }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": kind.title, "content": {MEDIA_TYPE: {"schema": schema, "example": example}}}
 
 
 def _request_id(request: Request) -> str:
