@@ -1,253 +1,50 @@
-"""A database with a platform, payees with and without bank details, a closed period, and what the payees are owed."""
+"""Databases with a platform, payees with and without bank details, and a closed period."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, date, datetime
-from itertools import count
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from database.engine import session
+from database.engine import engine, session
 from database.roles import Role
-from settlement import posting
-from settlement.catalogue_file import load_catalogue
-from settlement.ledger import Entry, balances, post
-from settlement.payees import PartyVersion, parties_of
-from settlement.payouts import run
-from settlement.payouts.models import batch_rows, batch_state
-from settlement.payouts.outcomes import Outcome, record_outcomes
-from settlement.periods.models import Approval, Period, RoyaltyRun, RunDraft
-
-AT = datetime(2026, 11, 3, 12, tzinfo=UTC)
-DAY = date(2026, 11, 4)
-
-# The minimum rises on the very instant at which October ends: October's own is 0.10 EUR.
-CATALOGUE = """
-platform:
-  id: platform
-  name: Lumen Pictures GmbH
-  address: {{street: Torstrasse, building: "1", postcode: "10119", town: Berlin, country: DE}}
-  iban: DE89370400440532013000
-  bic: COBADEFFXXX
-  currency: EUR
-  valid_from: {valid_from}
-  zone: Europe/Berlin
-  default_rate_card: standard
-  model_developer: pay-dev
-  minimum_payout: {{EUR: "{minimum}", USD: "1.00"}}
-  dispute: {{contact: royalties@example.com, days: 365}}
-payees:
-  - {{id: pay-1, kind: person, currency: EUR, name: Mara Vell, iban: FR1420041010050500013M02606}}
-  - {{id: pay-2, kind: estate, currency: EUR, name: Estate of Øskar Lindt, iban: NL91ABNA0417164300, bic: ABNANL2A}}
-  - {{id: pay-3, kind: person, currency: EUR, name: Iben Holm, iban: DK5000400440116243}}
-  - {{id: pay-dev, kind: model_developer, currency: EUR, name: Model Makers Ltd, iban: DE75512108001245126199}}
-  - {{id: pay-poor, kind: person, currency: EUR, name: Without Bank}}
-rate_cards:
-  - {{id: standard, valid_from: 2026-01-01, model: per_image, rate: "30"}}
-"""
-
-_entries = count()
+from tests.settlement.payouts import desk
 
 
-def post_owed(opened: Session, amount: int, *payees: str, currency: str = "EUR") -> None:
-    """Post that the payees are owed ``amount`` micros each (below zero: that they owe it)."""
-    number = next(_entries)
-    post(
-        opened,
-        [
-            Entry(
-                kind=posting.STATEMENT.kind,
-                key=f"statement:2026-10-{number}:{payee}:{currency}",
-                booked_at=datetime(2026, 10, 31, 12, tzinfo=UTC),
-                value_date=date(2026, 10, 31),
-                lines=[
-                    posting.EXPENSE.line(amount, currency),
-                    posting.PAYABLE.line(-amount, currency, payee),
-                ],
-                actor="test",
-            )
-            for payee in payees
-        ],
-    )
-
-
-def owe(amount: int, *payees: str, currency: str = "EUR") -> None:
-    """The same in a transaction of its own."""
-    with acting(Role.SETTLEMENT) as opened:
-        post_owed(opened, amount, *payees, currency=currency)
-
-
-def load_terms(opened: Session) -> None:
-    for valid_from, minimum in (("2026-01-01", "0.10"), ("2026-11-01", "1000.00")):
-        catalogue = CATALOGUE.format(valid_from=valid_from, minimum=minimum)
-        load_catalogue(opened, catalogue, actor="test", reason="test")
-
-
-def close_october(opened: Session) -> None:
-    """October 2026 in Berlin, closed without a sale: through every state and with an approval."""
-    digest = b"\1" * 32
-    opened.execute(
-        text(
-            "INSERT INTO settlement.period (period_id, starts_at, ends_at, zone)"
-            " VALUES ('2026-10', '2026-10-01 00:00+02', '2026-11-01 00:00+01', 'Europe/Berlin')"
-        )
-    )
-    opened.execute(text("UPDATE settlement.period SET state = 'cut_off', cut_off_at = '2026-11-02 00:00+01'"))
-    opened.execute(
-        insert(RunDraft).values(
-            period_id="2026-10", inputs_sha256=digest, draft_sha256=digest, totals={}, calculated_by="ann"
-        )
-    )
-    for step in ("calculated", "in_review"):
-        opened.execute(update(Period).values(state=step))
-    approval = opened.scalars(
-        insert(Approval).returning(Approval.id),
-        [
-            {
-                "kind": "period",
-                "subject": "2026-10",
-                "content_sha256": digest,
-                "maker": "ann",
-                "checker": "bob",
-            }
-        ],
-    ).one()
-    opened.execute(
-        insert(RoyaltyRun).values(
-            period_id="2026-10",
-            inputs_sha256=digest,
-            draft_sha256=digest,
-            approval_id=approval,
-            totals={},
-            closed_by="ann",
-            code_version="test",
-        )
-    )
-    opened.execute(update(Period).values(state="closed"))
-
-
-class _Desk:
-    """How the helpers below open a transaction as a role."""
-
-    open: Callable[[Role], AbstractContextManager[Session]] = staticmethod(session)
-
-
-def acting(role: Role) -> AbstractContextManager[Session]:
-    """A transaction as a role: a real one, or a savepoint of the test's own (see `owing`)."""
-    return _Desk.open(role)
-
-
-def _set_up(opened: Session) -> None:
-    load_terms(opened)
-    close_october(opened)
-    post_owed(opened, 12_345_678, "pay-1")
-    post_owed(opened, 20_000_000, "pay-2")
-    post_owed(opened, 30_000_000, "pay-3")
-
-
-@pytest.fixture
-def owing(db: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """October closed; three payees are owed 12.345678, 20 and 30 EUR. In one transaction that is rolled back."""
-
-    @contextmanager
-    def savepoint(role: Role) -> Iterator[Session]:
-        db.expire_all()
-        with db.begin_nested():
-            db.execute(text("DISCARD TEMP"))  # the ledger's, which belong to the role before
-            db.execute(text("RESET ROLE" if role is Role.ADMIN else f"SET LOCAL ROLE {role.value}"))
-            yield db
-            # What a commit would check.
-            db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
-            db.execute(text("SET CONSTRAINTS ALL DEFERRED"))
-            db.execute(text("RESET ROLE"))
-
-    _set_up(db)
-    monkeypatch.setattr(_Desk, "open", staticmethod(savepoint))
-    return db
-
-
-@pytest.fixture
-def owing_for_real(database: str) -> str:
-    """The same in a database of its own, with logins, commits and room for threads. Yields a superuser's conninfo."""
+@pytest.fixture(scope="module")
+def october(module_database: str) -> str:
+    """October closed in a database that the module's tests share. Yields a superuser's conninfo."""
     with session(Role.ADMIN) as opened:
-        _set_up(opened)
-    return database
+        desk.load_terms(opened)
+        desk.close_october(opened)
+    return module_database
 
 
-def create(currency: str = "EUR") -> str:
-    with acting(Role.PAYER) as opened:
-        return run.create_batch(opened, currency, DAY, "ann").batch_id
+@pytest.fixture
+def closed(october: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    """October closed. Everything happens in a superuser's transaction that is rolled back, each step in a savepoint."""
+    with engine(Role.ADMIN).connect() as connection, Session(connection, expire_on_commit=False) as db:
+
+        @contextmanager
+        def savepoint(role: Role) -> Iterator[Session]:
+            db.expire_all()
+            with db.begin_nested():
+                db.execute(text("DISCARD TEMP"))  # the ledger's, which belong to the role before
+                db.execute(text("RESET ROLE" if role is Role.ADMIN else f"SET LOCAL ROLE {role.value}"))
+                yield db
+                # What a commit would check.
+                db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+                db.execute(text("SET CONSTRAINTS ALL DEFERRED"))
+                db.execute(text("RESET ROLE"))
+
+        monkeypatch.setattr(desk.Desk, "open", staticmethod(savepoint))
+        yield db
+        db.rollback()
 
 
-def approve(batch_id: str, checker: str = "bob") -> None:
-    with acting(Role.APPROVER) as opened:
-        run.approve_batch(opened, batch_id, checker)
-
-
-def submit(batch_id: str) -> bytes:
-    """What the command does, without the file on disk."""
-    with acting(Role.PAYER) as opened:
-        run.reserve(opened, batch_id, "ann", AT)
-    with acting(Role.PAYER) as opened:
-        name, content = run.payment_file(opened, batch_id)
-    with acting(Role.PAYER) as opened:
-        run.handed_over(opened, batch_id, name, content, "ann", AT)
-    return content
-
-
-def submitted(currency: str = "EUR") -> str:
-    batch_id = create(currency)
-    approve(batch_id)
-    submit(batch_id)
-    return batch_id
-
-
-def report(state: str, *attempts: str, reason: str = "") -> list[str]:
-    with acting(Role.PAYER) as opened:
-        outcomes = [Outcome(attempt, state, AT, reason) for attempt in attempts]
-        return [result for _, result in record_outcomes(opened, outcomes, "ann")]
-
-
-def state(batch_id: str) -> str:
-    with acting(Role.PAYER) as opened:
-        return batch_state(opened, batch_id)
-
-
-def states(batch_id: str) -> dict[str, str]:
-    """Newest state by payee."""
-    with acting(Role.PAYER) as opened:
-        return {row.payee_id: row.state for row in batch_rows(opened, batch_id)}
-
-
-def attempts(batch_id: str) -> dict[str, str]:
-    """Attempt by payee."""
-    with acting(Role.PAYER) as opened:
-        return {row.payee_id: row.attempt_id for row in batch_rows(opened, batch_id) if row.attempt_id}
-
-
-def ledger(currency: str = "EUR") -> dict[str, int]:
-    """Balances that payouts move, by account without the currency."""
-    with acting(Role.PAYER) as opened:
-        found = balances(opened, "")
-    return {
-        code.removesuffix(f":{currency}"): total
-        for code, total in found.items()
-        if code.endswith(f":{currency}") and not code.startswith("royalty_expense")
-    }
-
-
-def change_details(opened: Session, payee: str, **changed: object) -> None:
-    """A new version of a payee's details."""
-    version, details = parties_of(opened, [payee])[payee]
-    row = PartyVersion(
-        payee_id=payee,
-        version=version + 1,
-        salt=b"salt",
-        details=details | changed,
-        actor="test",
-        reason="test",
-    )
-    opened.add(row)
-    opened.flush()
+@pytest.fixture
+def owing(closed: Session) -> Session:
+    """The same, and three payees are owed 12.345678, 20 and 30 EUR."""
+    desk.post_debts(closed)
+    return closed

@@ -4,63 +4,40 @@ import logging
 import re
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from database.errors import Invalid, Refused
+from database.errors import Invalid
+from database.roles import Role
 from settlement.payouts.holds import open_hold, release_hold
 from settlement.payouts.plan import Decision, plan
-from tests.settlement.payouts.conftest import change_details, close_october, load_terms, post_owed
+from tests.settlement.payouts.desk import acting, change_details, post_owed
 
 
-@pytest.fixture
-def terms(db: Session) -> Session:
-    """The catalogue and no closed period."""
-    load_terms(db)
-    return db
-
-
-@pytest.fixture
-def closed(terms: Session) -> Session:
-    """The catalogue and October closed."""
-    close_october(terms)
-    return terms
-
-
-def planned(db: Session, currency: str = "EUR") -> dict[str, Decision]:
+def planned(currency: str = "EUR") -> dict[str, Decision]:
     """The plan as the role `payer` makes it."""
-    db.execute(text("SET LOCAL ROLE payer"))
-    try:
-        return {decision.payee_id: decision for decision in plan(db, currency)}
-    finally:
-        db.execute(text("RESET ROLE"))
-
-
-def test_nothing_is_due_before_a_period_is_closed(terms: Session) -> None:
-    post_owed(terms, 5_000_000, "pay-1")
-    with pytest.raises(Refused, match="no period is closed yet"):
-        planned(terms)
+    with acting(Role.PAYER) as opened:
+        return {decision.payee_id: decision for decision in plan(opened, currency)}
 
 
 def test_no_currency(closed: Session) -> None:
     with pytest.raises(Invalid, match="'euro' is not a currency"):
-        planned(closed, "euro")
+        planned("euro")
 
 
 def test_nobody_is_owed(closed: Session) -> None:
-    assert planned(closed) == {}
+    assert planned() == {}
 
 
 def test_whole_cents_are_paid_and_the_rest_stays(closed: Session) -> None:
     post_owed(closed, 12_345_678, "pay-1")
-    assert planned(closed) == {"pay-1": Decision("pay-1", 12_345_678, 12_340_000, "pay", 1)}
+    assert planned() == {"pay-1": Decision("pay-1", 12_345_678, 12_340_000, "pay", 1)}
 
 
 def test_the_minimum_is_that_of_the_last_closed_period(closed: Session) -> None:
     """The terms that begin at the instant at which October ends are November's."""
     post_owed(closed, 99_999, "pay-1")
     post_owed(closed, 100_000, "pay-2")
-    assert {payee: (d.decision, d.amount) for payee, d in planned(closed).items()} == {
+    assert {payee: (d.decision, d.amount) for payee, d in planned().items()} == {
         "pay-1": ("below_minimum", 0),
         "pay-2": ("pay", 100_000),
     }
@@ -70,8 +47,8 @@ def test_below_one_unit_where_there_is_no_minimum(closed: Session) -> None:
     post_owed(closed, 9_999, "pay-1", currency="GBP")
     post_owed(closed, 999_999, "pay-1", currency="JPY")
     post_owed(closed, 1_000_000, "pay-2", currency="JPY")
-    assert planned(closed, "GBP")["pay-1"].decision == "below_unit"
-    assert {payee: (d.decision, d.amount) for payee, d in planned(closed, "JPY").items()} == {
+    assert planned("GBP")["pay-1"].decision == "below_unit"
+    assert {payee: (d.decision, d.amount) for payee, d in planned("JPY").items()} == {
         "pay-1": ("below_unit", 0),
         "pay-2": ("pay", 1_000_000),
     }
@@ -81,33 +58,33 @@ def test_currencies_are_apart(closed: Session) -> None:
     post_owed(closed, 5_000_000, "pay-1")
     post_owed(closed, 999_999, "pay-1", currency="USD")
     post_owed(closed, 7_000_000, "pay-2", currency="USD")
-    assert {payee: d.amount for payee, d in planned(closed).items()} == {"pay-1": 5_000_000}
-    assert {payee: (d.decision, d.amount) for payee, d in planned(closed, "USD").items()} == {
+    assert {payee: d.amount for payee, d in planned().items()} == {"pay-1": 5_000_000}
+    assert {payee: (d.decision, d.amount) for payee, d in planned("USD").items()} == {
         "pay-1": ("below_minimum", 0),
         "pay-2": ("pay", 7_000_000),
     }
-    assert planned(closed, "CHF") == {}
+    assert planned("CHF") == {}
 
 
 def test_who_owes_is_not_in_it(closed: Session) -> None:
     post_owed(closed, -5_000_000, "pay-1")
     post_owed(closed, 5_000_000, "pay-2")
     post_owed(closed, -5_000_000, "pay-2")
-    assert planned(closed) == {}
+    assert planned() == {}
 
 
 def test_a_hold_stops_it_until_the_last_is_released(closed: Session) -> None:
     post_owed(closed, 5_000_000, "pay-1")
     numbers = [open_hold(closed, "pay-1", reason, "ann") for reason in ("tax form missing", "dispute")]
     for number in numbers:
-        assert (planned(closed)["pay-1"].decision, planned(closed)["pay-1"].amount) == ("held", 0)
+        assert (planned()["pay-1"].decision, planned()["pay-1"].amount) == ("held", 0)
         release_hold(closed, number, "done", "ann")
-    assert planned(closed)["pay-1"].decision == "pay"
+    assert planned()["pay-1"].decision == "pay"
 
 
 def test_without_bank_details(closed: Session) -> None:
     post_owed(closed, 5_000_000, "pay-poor")
-    assert planned(closed)["pay-poor"] == Decision("pay-poor", 5_000_000, 0, "no_bank_details", 1)
+    assert planned()["pay-poor"] == Decision("pay-poor", 5_000_000, 0, "no_bank_details", 1)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +103,7 @@ def test_bank_details_that_no_bank_takes_stop_one_payee_only(
     caplog.set_level(logging.DEBUG)
     change_details(closed, "pay-1", **changed)
     post_owed(closed, 5_000_000, "pay-1", "pay-2")
-    found = planned(closed)
+    found = planned()
     assert (found["pay-1"].decision, found["pay-1"].amount) == ("bad_bank_details", 0)
     assert re.search(problem, found["pay-1"].problem or "")
     assert "0532013" not in f"{found['pay-1'].problem} {caplog.text}"
@@ -136,5 +113,5 @@ def test_bank_details_that_no_bank_takes_stop_one_payee_only(
 def test_no_more_than_one_transfer_can_carry(closed: Session) -> None:
     post_owed(closed, 1_000_000_000_000_000, "pay-1")
     post_owed(closed, 1_000_000_000_000_000, "pay-1", currency="USD")
-    assert planned(closed)["pay-1"].amount == 999_999_999_990_000
-    assert planned(closed, "USD")["pay-1"].amount == 1_000_000_000_000_000
+    assert planned()["pay-1"].amount == 999_999_999_990_000
+    assert planned("USD")["pay-1"].amount == 1_000_000_000_000_000

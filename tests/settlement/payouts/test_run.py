@@ -1,8 +1,4 @@
-"""A run from creation to the bank's word: with the real roles, crashes between the commits, and two at once."""
-
-import xml.etree.ElementTree as ET
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+"""What a run does at every step, as the roles that do it."""
 
 import pytest
 from sqlalchemy import text
@@ -15,9 +11,11 @@ from settlement.payouts import run
 from settlement.payouts.holds import open_hold, open_holds, release_hold
 from settlement.payouts.models import batch_rows, batches
 from settlement.payouts.outcomes import Outcome, record_outcomes
-from settlement.payouts.pain001 import NAMESPACE
-from tests.settlement.payouts.conftest import (
+from tests.settlement.payouts.desk import (
     AT,
+    BATCH,
+    OWED,
+    RESERVED,
     acting,
     approve,
     attempts,
@@ -25,37 +23,14 @@ from tests.settlement.payouts.conftest import (
     create,
     ledger,
     owe,
+    paid,
     report,
+    reserve,
     state,
     states,
     submit,
     submitted,
 )
-
-BATCH = "EUR-20261104-1"
-OWED = {
-    "royalties_payable:pay-1": -12_345_678,
-    "royalties_payable:pay-2": -20_000_000,
-    "royalties_payable:pay-3": -30_000_000,
-}
-RESERVED = {
-    "payout_clearing": -62_340_000,
-    "royalties_payable:pay-1": -5_678,
-    "royalties_payable:pay-2": 0,
-    "royalties_payable:pay-3": 0,
-}
-
-
-def paid(content: bytes) -> dict[str, str]:
-    """End-to-end id and amount of every payment in a file."""
-    root = ET.fromstring(content)
-    name = {"p": NAMESPACE}
-    return {
-        str(transfer.findtext("p:PmtId/p:EndToEndId", namespaces=name)): str(
-            transfer.findtext("p:Amt/p:InstdAmt", namespaces=name)
-        )
-        for transfer in root.iterfind(".//p:CdtTrfTxInf", name)
-    }
 
 
 def hold(payee: str) -> int:
@@ -74,35 +49,6 @@ def why(batch_id: str) -> dict[str, str]:
             {"batch": batch_id},
         )
         return {payee: reason for payee, reason in rows}  # noqa: C416
-
-
-def test_from_creation_to_paid(owing_for_real: str) -> None:
-    owe(99_999, "pay-dev")
-    owe(5_000_000, "pay-poor")
-    assert create() == BATCH
-    assert state(BATCH) == "draft"
-    assert states(BATCH) == dict.fromkeys(("pay-1", "pay-2", "pay-3"), "ready") | dict.fromkeys(
-        ("pay-dev", "pay-poor"), "held"
-    )
-    approve(BATCH)
-    assert state(BATCH) == "approved"
-    content = submit(BATCH)
-    assert paid(content) == {f"{BATCH}-1-1": "12.34", f"{BATCH}-2-1": "20.00", f"{BATCH}-3-1": "30.00"}
-    assert state(BATCH) == "submitted"
-    kept = {"royalties_payable:pay-dev": -99_999, "royalties_payable:pay-poor": -5_000_000}
-    assert ledger() == RESERVED | kept
-    assert report("paid", *attempts(BATCH).values()) == ["recorded"] * 3
-    assert ledger() == RESERVED | kept | {"payout_clearing": 0, "bank": -62_340_000}
-    assert state(BATCH) == "settled"
-    assert {s for payee, s in states(BATCH).items() if payee in attempts(BATCH)} == {"paid"}
-    with acting(Role.PAYER) as opened:
-        journals = opened.execute(
-            text("SELECT DISTINCT kind, actor, approved_by, created_by FROM ledger.journal")
-        )
-        assert ("payout_reserved", "ann", "bob", "payer") in journals.all()
-    # What is left is below the minimum.
-    with pytest.raises(Refused, match="nobody can be paid in EUR now"):
-        create()
 
 
 def test_batches_are_numbered_and_listed(owing: Session) -> None:
@@ -125,14 +71,9 @@ def test_one_unfinished_batch_in_a_currency(owing: Session, now: str) -> None:
     if now != "draft":
         approve(BATCH)
     if now == "submitting":
-        _reserve_only(BATCH)
+        reserve(BATCH)
     with pytest.raises(Conflict, match=f"batch {BATCH} is {now}: submit it or cancel it"):
         create()
-
-
-def _reserve_only(batch_id: str) -> None:
-    with acting(Role.PAYER) as opened:
-        run.reserve(opened, batch_id, "ann", AT)
 
 
 def test_maker_is_not_checker(owing: Session) -> None:
@@ -212,7 +153,7 @@ def _cancel(batch_id: str) -> None:
 def test_reserved_is_too_late_to_cancel(owing: Session) -> None:
     create()
     approve(BATCH)
-    _reserve_only(BATCH)
+    reserve(BATCH)
     with pytest.raises(Conflict, match="is submitting: it cannot be cancelled"):
         _cancel(BATCH)
 
@@ -268,7 +209,7 @@ def test_the_file_is_what_was_approved(owing: Session) -> None:
     """A new account of the platform after the approval does not change the file; erased details stop it."""
     create()
     approve(BATCH)
-    _reserve_only(BATCH)
+    reserve(BATCH)
     with acting(Role.PAYER) as opened:
         before = run.payment_file(opened, BATCH)
     with acting(Role.ADMIN) as opened:
@@ -301,53 +242,6 @@ def test_a_platform_without_an_account_pays_nobody(owing: Session, changed: dict
         change_details(opened, "platform", **changed)
     with pytest.raises(Invalid, match=r"the platform has no IBAN|IBAN DE89\.\.\.01 is wrong"):
         create()
-
-
-def test_killed_after_every_commit_and_run_again(owing_for_real: str) -> None:
-    create()
-    approve(BATCH)
-    _reserve_only(BATCH)
-    _reserve_only(BATCH)  # killed after the first commit
-    assert ledger() == RESERVED
-    with acting(Role.PAYER) as opened:
-        first = run.payment_file(opened, BATCH)
-    content = submit(BATCH)  # killed before the second
-    assert content == first[1]
-    assert submit(BATCH) == content  # and after it
-    assert ledger() == RESERVED
-    assert states(BATCH) == dict.fromkeys(("pay-1", "pay-2", "pay-3"), "submitted")
-    with acting(Role.PAYER) as opened, pytest.raises(Conflict, match="another file was handed over"):
-        run.handed_over(opened, BATCH, "x", content + b" ", "ann", AT)
-    # Killed in the middle of a step: nothing of it is there.
-    opened = acting(Role.PAYER)
-    with pytest.raises(KeyboardInterrupt), opened as interrupted:
-        record_outcomes(interrupted, [Outcome(f"{BATCH}-1-1", "paid", AT)], "ann")
-        raise KeyboardInterrupt
-    assert ledger() == RESERVED
-    assert state(BATCH) == "submitted"
-
-
-def test_two_at_once_at_every_step(owing_for_real: str) -> None:
-    def creator(_: int) -> str:
-        try:
-            return create()
-        except Conflict as error:
-            return error.message
-
-    with ThreadPoolExecutor(2) as pool:
-        made, refused = sorted(pool.map(creator, range(2)))
-        assert made == BATCH
-        assert f"batch {BATCH} is draft" in refused
-        approve(BATCH)
-        assert len(set(pool.map(submit, [BATCH] * 2))) == 1
-        assert ledger() == RESERVED
-        # The same report twice, and two that contradict each other.
-        same = pool.map(lambda _: report("paid", f"{BATCH}-1-1", f"{BATCH}-2-1"), range(2))
-        assert sorted(chain(*same)) == ["known"] * 2 + ["recorded"] * 2
-        other = pool.map(lambda outcome: report(outcome, f"{BATCH}-3-1"), ("paid", "rejected"))
-        assert list(chain(*other)).count("recorded") == 1
-    assert ledger()["payout_clearing"] == 0
-    assert state(BATCH) == "settled"
 
 
 def test_outcomes_of_every_kind_and_twice(owing: Session) -> None:
