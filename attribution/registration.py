@@ -48,14 +48,18 @@ def ensure_method(session: Session, method: MethodVersion, tables: Sequence[Plac
         ),
         {"sha256": method.sha256, "name": method.name, "document": json.dumps(method.document)},
     )
-    method_id = session.execute(
-        select(MethodVersionRow.id).where(MethodVersionRow.sha256 == method.sha256)
-    ).scalar_one()
+    method_id = recorded_method(session, method)
+    assert method_id is not None
     for weights in sorted({table.weights_sha256 for table in tables}):
         table = find_table(tables, method, bytes.fromhex(weights))
         if table is not None:
             record_placebo(session, method_id, table)
     return method_id
+
+
+def recorded_method(session: Session, method: MethodVersion) -> int | None:
+    """Id of a method version; None if it is not recorded."""
+    return session.scalar(select(MethodVersionRow.id).where(MethodVersionRow.sha256 == method.sha256))
 
 
 def record_placebo(session: Session, method_id: int, table: PlaceboTable) -> int:

@@ -71,15 +71,19 @@ def retry() -> None:
 def show_method() -> None:
     """Show what this installation attributes with: model, method version, and the games it is calibrated for."""
     from attribution.generate import pipeline_settings
-    from attribution.registration import configured_method, ensure_method, shipped_tables
+    from attribution.placebo import find_table
+    from attribution.registration import configured_method, recorded_method, shipped_tables
     from attribution.results import placebo_levels
     from cli.model import configured_model, usual_settings
 
     model = configured_model()
     method = configured_method(model)
+    # Looks only: a method version that is recorded becomes the one for new images.
     with session(Role.ATTRIBUTION) as opened:
-        method_id = ensure_method(opened, method, shipped_tables(model))
-        sizes = sorted(placebo_levels(opened, method_id, model.weights_sha256))
+        method_id = recorded_method(opened, method)
+        levels = {} if method_id is None else placebo_levels(opened, method_id, model.weights_sha256)
+    shipped = find_table(shipped_tables(model), method, model.weights_sha256)
+    sizes = sorted({*levels, *(level.players for level in shipped.levels)} if shipped else levels)
     fixed = pipeline_settings(model)
     steps, guidance = usual_settings(model)
     rows = [
@@ -91,6 +95,7 @@ def show_method() -> None:
         ("device", f"{model.device.type}, {str(model.dtype).removeprefix('torch.')}"),
         ("method version", method.name),
         ("method sha256", method.sha256.hex()),
+        ("recorded", "yes" if method_id is not None else "no: the first worker does that"),
         ("calibrated for", ", ".join(f"{size} players" for size in sizes) or "nothing yet"),
     ]
     for name, value in rows:
