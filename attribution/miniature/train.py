@@ -7,6 +7,7 @@ and trains the other parts further.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,16 @@ def train(minutes: float, out: Path, resume: bool, seed: int) -> None:
         pipeline.text_encoder, unet, pipeline.tokenizer, examples, latents, blank, rng, budget, until=1.0
     )
     pipeline.to(torch.float16).save_pretrained(out, variant="fp16")
+    _forget_origin(out)
     budget.log(f"saved {out}")
+
+
+def _forget_origin(folder: Path) -> None:
+    """Strike the folder a resumed model was read from out of the saved configurations."""
+    for file in (folder / "model_index.json", *folder.glob("*/config.json")):
+        config = json.loads(file.read_text())
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _with_blanks(images: torch.Tensor) -> torch.Tensor:
