@@ -1,29 +1,38 @@
-"""The model that this installation is configured for, loaded once per process."""
+"""The model that this installation is configured for, loaded once per process.
+
+Torch and diffusers take seconds to import, so this and every command that needs them imports them when it runs.
+"""
 
 from decimal import Decimal
 from functools import cache
+from typing import TYPE_CHECKING
 
-from attribution.method import MINIATURE_GUIDANCE, MINIATURE_STEPS
 from attribution.miniature import MINIATURE_PATH
-from attribution.pipeline import Model, load_model
 from database.settings import get_settings
+
+if TYPE_CHECKING:
+    from attribution.pipeline import Model
 
 
 @cache
-def configured_model() -> Model:
+def configured_model() -> "Model":
     """The model that `ROYALTY_MODEL` names, or the bundled miniature.
 
     Raises:
         NotFound, Unavailable: it is not on this machine, or cannot be loaded.
     """
+    from attribution.pipeline import load_model
+
     settings = get_settings()
     return load_model(
         settings.royalty_model, embedding=settings.royalty_embedding_model, download=settings.royalty_download
     )
 
 
-def usual_settings(model: Model) -> tuple[int, Decimal]:
+def usual_settings(model: "Model") -> tuple[int, Decimal]:
     """Steps and guidance that pictures of this model are made with unless somebody says otherwise."""
+    from attribution.method import MINIATURE_GUIDANCE, MINIATURE_STEPS
+
     if model.source == str(MINIATURE_PATH):
         return MINIATURE_STEPS, Decimal(str(MINIATURE_GUIDANCE))
     return 50, Decimal("7.5")

@@ -1,0 +1,136 @@
+"""The command as a person runs it: a process of its own, one helpful line on wrong use, never a traceback."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from database import identity
+from database.engine import embedded_server, session
+from database.roles import Role
+from database.settings import get_settings
+
+
+def royalty(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with this test's database, and other variables where given."""
+    settings = get_settings()
+    environment = {
+        **os.environ,
+        "ROYALTY_HOME": str(settings.royalty_home),
+        "DATABASE_NAME": settings.database_name,
+        "COLUMNS": "200",
+        **variables,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        check=False,
+    )
+
+
+def _one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode != 0
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def operator(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A user with a maker's scopes, logged in."""
+    monkeypatch.setenv("ROYALTY_TOKEN_FILE", str(tmp_path / "token"))
+    scopes = ["catalogue:write", "images:write", "sales:write", "runs:write", "payouts:write"]
+    with session(Role.IDENTITY) as opened:
+        identity.add_user(opened, "mara", "a long password", scopes)
+    logged_in = royalty("login", "mara", stdin="a long password\n")
+    assert logged_in.returncode == 0, logged_in.stderr
+    assert (tmp_path / "token").stat().st_mode & 0o077 == 0
+    return "mara"
+
+
+def test_wrong_use_gets_one_line(operator: str, tmp_path: Path) -> None:
+    _one_line(royalty("catalogue", "load", str(tmp_path / "none.yaml")), "none.yaml")
+    _one_line(royalty("sales", "import", str(tmp_path / "none.csv")), "none.csv")
+    _one_line(royalty("nonsense"), "--help")
+    _one_line(royalty("period", "close", "yesterday"), "2026-10")
+    _one_line(royalty("period", "close", "2199-01"))
+    _one_line(royalty("statement", "show", "no/such/one"), "royalty statement list")
+    _one_line(royalty("payout", "create", "EUR"), "closed")
+    _one_line(royalty("explain", "nothing"), "nothing")
+
+
+def test_without_login_and_with_the_wrong_scope(operator: str, tmp_path: Path) -> None:
+    _one_line(
+        royalty("period", "close", "2026-01", ROYALTY_TOKEN_FILE=str(tmp_path / "other")), "royalty login"
+    )
+    _one_line(royalty("period", "approve", "2026-01", "0" * 64), "runs:approve")
+
+
+def test_a_database_that_is_not_there_or_not_set_up(operator: str) -> None:
+    away = royalty("statement", "list", DATABASE_URL="postgresql://127.0.0.1:1/royalty")
+    _one_line(away, "not reachable")
+    _one_line(royalty("statement", "list", DATABASE_NAME="postgres"), "royalty db migrate")
+
+
+def test_a_port_that_is_taken(database: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        _one_line(royalty("serve", "--port", port), port, "--port")
+
+
+def test_a_catalogue_is_loaded_once_and_shown(operator: str) -> None:
+    bundled = Path("cli/bundled/miniature/catalogue.yaml")
+    first = royalty("catalogue", "load", str(bundled))
+    assert first.returncode == 0, first.stderr
+    assert "7 artists" in first.stdout
+    again = royalty("catalogue", "load", str(bundled))
+    assert "known already" in again.stdout
+    shown = royalty("catalogue", "show").stdout
+    assert "Bruno Keller" in shown
+    assert "pay-keller-estate 70.00 %, pay-lucia 30.00 %" in shown
+    assert "unclaimed" in shown  # Farid Naseri has no contract
+
+
+def test_an_import_takes_the_good_lines_and_lists_the_bad(operator: str, tmp_path: Path) -> None:
+    assert royalty("catalogue", "load", "cli/bundled/miniature/catalogue.yaml").returncode == 0
+    file = tmp_path / "sales.csv"
+    file.write_text(
+        "external_id,image,sold_at,territory,currency,price\n"
+        "sale-1,no-such-image,2026-10-05T12:00:00Z,DE,EUR,1.00\n"
+        "sale-2,no-such-image,yesterday,DE,EUR,1.00\n"
+    )
+    result = royalty("sales", "import", str(file))
+    assert result.returncode == 0
+    assert "no-such-image is not logged" in result.stdout
+    assert "sold_at" in result.stdout
+    assert "0 recorded, 0 known already, 2 lines left out" in result.stdout
+
+
+def test_verify_holds_on_an_empty_database(database: str) -> None:
+    result = royalty("verify")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "everything holds" in result.stdout
+
+
+def test_psql_as_the_auditor_cannot_write(database: str) -> None:
+    read = royalty("db", "psql", "--as", "auditor", "--", "-Atc", "SELECT count(*) FROM audit.trial_balance")
+    assert read.stdout.strip() == "0", read.stderr
+    write = royalty("db", "psql", "--", "-c", "INSERT INTO ledger.seal (name) VALUES ('x')")
+    assert write.returncode != 0
+    assert "permission denied" in write.stderr or "read-only" in write.stderr
+
+
+def test_the_embedded_server_is_the_tests_own() -> None:
+    # The tests above start processes that connect to it: were it another one, they would touch somebody's data.
+    assert str(embedded_server().data).startswith(os.environ["ROYALTY_HOME"])
