@@ -110,7 +110,7 @@ def submit_batch(batch_id: str, actor: str, at: datetime) -> Path:
     with session(Role.PAYER) as opened:
         name, content = run.payment_file(opened, batch_id)
     path = get_settings().royalty_home / "payouts" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the file has names and IBANs in full
     path.write_bytes(content)
     with session(Role.PAYER) as opened:
         run.handed_over(opened, batch_id, name, content, actor, at)

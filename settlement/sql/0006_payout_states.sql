@@ -1,6 +1,8 @@
 -- Payout batches, payouts and attempts go their way in one order only, whoever writes. Each event has its place in the
 -- row's history (unique), so of two that happen at once one is refused, at every isolation level; these functions check
 -- that it may follow the event in the place before. They run with the writer's rights, which include reading what they check.
+-- Those that check many rows at once have a parameter (`first`) and plan_cache_mode, so that each check is planned for the
+-- tables as they are now: a plan kept from a small batch would compare every row of a large one with every other.
 
 -- Whom a batch pays is fixed once it is a draft.
 CREATE FUNCTION guard.check_payout() RETURNS trigger
@@ -90,13 +92,14 @@ ALTER TABLE settlement.approval ENABLE ALWAYS TRIGGER batch_approval_applies;
 
 -- An attempt is made once for a payout that is ready, in a batch that is being submitted, of the amount approved.
 CREATE FUNCTION guard.check_payout_attempt() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
+    first CONSTANT integer := 1;
     broken text;
 BEGIN
     SELECT added.attempt_id INTO broken
     FROM added JOIN ONLY settlement.payout AS p ON p.payout_id = added.payout_id
-    WHERE added.number <> 1 OR added.amount_micros <> p.amount_micros OR p.decision <> 'pay'
+    WHERE added.number <> first OR added.amount_micros <> p.amount_micros OR p.decision <> 'pay'
         OR EXISTS (SELECT FROM ONLY settlement.payout_event AS e WHERE e.payout_id = p.payout_id AND e.state <> 'ready')
         OR (SELECT e.state FROM ONLY settlement.batch_event AS e WHERE e.batch_id = p.batch_id
             ORDER BY e.number DESC LIMIT 1) IS DISTINCT FROM 'submitting'
@@ -115,17 +118,18 @@ ALTER TABLE settlement.payout_attempt ENABLE ALWAYS TRIGGER attempt_of_ready_pay
 
 --     held | ready -> reserved -> submitted -> accepted -> paid -> (returned) | rejected | unknown, or cancelled before reserved
 CREATE FUNCTION guard.check_payout_event() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
+    first CONSTANT integer := 1;
     broken record;
 BEGIN
     SELECT added.payout_id, coalesce(before.state, 'nothing') AS was, added.state AS becomes INTO broken
     FROM added
     JOIN ONLY settlement.payout AS p ON p.payout_id = added.payout_id
     LEFT JOIN ONLY settlement.payout_event AS before
-        ON before.payout_id = added.payout_id AND before.number = added.number - 1
+        ON before.payout_id = added.payout_id AND before.number = added.number - first
     LEFT JOIN ONLY settlement.payout_attempt AS a ON a.attempt_id = added.attempt_id
-    WHERE (added.number = 1) <> (added.state IN ('held', 'ready'))
+    WHERE (added.number = first) <> (added.state IN ('held', 'ready'))
         OR (coalesce(before.state, ''), added.state) NOT IN (VALUES
             ('', 'held'), ('', 'ready'),
             ('ready', 'reserved'), ('ready', 'cancelled'),
