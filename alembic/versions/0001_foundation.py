@@ -983,7 +983,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["refund_id"], ["settlement.refund.id"], name=op.f("refund_reversal_refund_id_fkey")
         ),
-        sa.ForeignKeyConstraint(["sale_id"], ["settlement.sale.id"], name=op.f("refund_reversal_sale_id_fkey")),
+        sa.ForeignKeyConstraint(
+            ["sale_id"], ["settlement.sale.id"], name=op.f("refund_reversal_sale_id_fkey")
+        ),
         sa.PrimaryKeyConstraint("refund_id", name=op.f("refund_reversal_pkey")),
         schema="settlement",
     )
@@ -1059,26 +1061,11 @@ def upgrade() -> None:
             name=op.f("royalty_line_kind_known"),
         ),
         sa.ForeignKeyConstraint(
-            ["attribution_id"], ["attribution.attribution.id"], name=op.f("royalty_line_attribution_id_fkey")
-        ),
-        sa.ForeignKeyConstraint(
-            ["contract_version_id"],
-            ["settlement.contract_version.id"],
-            name=op.f("royalty_line_contract_version_id_fkey"),
-        ),
-        sa.ForeignKeyConstraint(
             ["corrects"], ["settlement.royalty_line.id"], name=op.f("royalty_line_corrects_fkey")
-        ),
-        sa.ForeignKeyConstraint(
-            ["payee_id"], ["settlement.payee.payee_id"], name=op.f("royalty_line_payee_id_fkey")
-        ),
-        sa.ForeignKeyConstraint(
-            ["period_id"], ["settlement.period.period_id"], name=op.f("royalty_line_period_id_fkey")
         ),
         sa.ForeignKeyConstraint(
             ["refund_id"], ["settlement.refund.id"], name=op.f("royalty_line_refund_id_fkey")
         ),
-        sa.ForeignKeyConstraint(["sale_id"], ["settlement.sale.id"], name=op.f("royalty_line_sale_id_fkey")),
         sa.PrimaryKeyConstraint("id", name=op.f("royalty_line_pkey")),
         sa.UniqueConstraint(
             "sale_id",

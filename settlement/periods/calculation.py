@@ -126,8 +126,8 @@ def _check_payments(session: Session) -> None:
 
 
 _DROP = """
-DROP TABLE IF EXISTS pg_temp.run_sale, pg_temp.run_pending, pg_temp.run_attribution, pg_temp.run_share, pg_temp.run_pot,
-    pg_temp.run_part, pg_temp.run_line, pg_temp.run_refund, pg_temp.run_payment, pg_temp.run_statement
+DROP TABLE IF EXISTS pg_temp.run_sale, pg_temp.run_pending, pg_temp.run_attribution, pg_temp.run_way, pg_temp.run_share,
+    pg_temp.run_pot, pg_temp.run_part, pg_temp.run_line, pg_temp.run_refund, pg_temp.run_payment, pg_temp.run_statement
 """
 
 # Versions with their ends: the next version's start.
@@ -215,50 +215,57 @@ WHERE l.kind = 'pending' AND NOT EXISTS (
 # The first attribution of an image that was recorded stands, whichever method version made it.
 _ATTRIBUTIONS = """
 CREATE TEMP TABLE run_attribution ON COMMIT DROP AS
-SELECT DISTINCT ON (a.image_id) a.image_id, a.id AS attribution_id, a.method_id, a.status, a.reason, a.fidelity,
-       a.reading
+SELECT DISTINCT ON (a.image_id) a.image_id, a.id AS attribution_id, a.method_id, a.status, a.reason, a.fidelity
 FROM attribution.attribution AS a
 WHERE a.recorded_at < %(cut_off)s
-    AND a.image_id IN (SELECT image_id FROM pg_temp.run_sale UNION SELECT image_id FROM pg_temp.run_pending)
+    AND a.image_id IN (SELECT image_id FROM pg_temp.run_sale UNION ALL SELECT image_id FROM pg_temp.run_pending)
 ORDER BY a.image_id, a.recorded_at, a.id
 """
 
-# Shares as the rate cards want them, once per image and way of dividing: as attributed, with content's share spread
-# over the artists, or equal among the artists that were recognised.
+# Shares as the rate cards want them, once per image and way of dividing: as attributed, ...
 _SHARES = """
 CREATE TEMP TABLE run_share ON COMMIT DROP AS
-WITH way AS (
-    SELECT DISTINCT a.attribution_id, a.status, a.reading, w.content_to, w.distribution_key
-    FROM (SELECT image_id, content_to, distribution_key FROM pg_temp.run_sale
-          UNION SELECT image_id, content_to, distribution_key FROM pg_temp.run_pending) AS w
-    JOIN pg_temp.run_attribution AS a ON a.image_id = w.image_id
-),
-weighed AS (
-    SELECT w.attribution_id, w.content_to, w.distribution_key, s.player COLLATE "C" AS player,
-           CASE WHEN w.content_to = 'artists' AND s.player = %(content)s THEN 0 ELSE s.share_ppb END AS own,
-           CASE WHEN w.content_to = 'artists' AND s.player <> %(content)s THEN s.share_ppb ELSE 0 END AS weight,
-           CASE WHEN w.content_to = 'artists' THEN sum(s.share_ppb) FILTER (WHERE s.player = %(content)s)
-                OVER (PARTITION BY w.attribution_id, w.content_to, w.distribution_key) ELSE 0 END AS total
-    FROM way AS w JOIN attribution.attribution_share AS s ON s.attribution_id = w.attribution_id
-    WHERE w.distribution_key = 'attribution' AND w.status = 'attributed'
+SELECT w.attribution_id, w.content_to, w.distribution_key, s.player COLLATE "C" AS player, s.share_ppb AS share
+FROM pg_temp.run_way AS w JOIN attribution.attribution_share AS s ON s.attribution_id = w.attribution_id
+WHERE w.distribution_key = 'attribution' AND w.content_to = 'model_developer' AND w.status = 'attributed'
+"""
+_WAYS = """
+CREATE TEMP TABLE run_way ON COMMIT DROP AS
+SELECT DISTINCT a.attribution_id, a.status, w.content_to, w.distribution_key
+FROM (SELECT image_id, content_to, distribution_key FROM pg_temp.run_sale
+      UNION ALL SELECT image_id, content_to, distribution_key FROM pg_temp.run_pending) AS w
+JOIN pg_temp.run_attribution AS a ON a.image_id = w.image_id
+"""
+
+# ... with content's share spread over the artists, or equal among the artists that were recognised: largest remainder.
+_OTHER_SHARES = """
+WITH weighed AS (
+    SELECT w.attribution_id, w.content_to, w.distribution_key, s.player COLLATE "C" AS player, s.share_ppb AS own,
+           s.share_ppb AS weight, c.share_ppb AS total
+    FROM pg_temp.run_way AS w
+    JOIN attribution.attribution_share AS s ON s.attribution_id = w.attribution_id AND s.player <> %(content)s
+    JOIN attribution.attribution_share AS c ON c.attribution_id = w.attribution_id AND c.player = %(content)s
+    WHERE w.distribution_key = 'attribution' AND w.content_to = 'artists' AND w.status = 'attributed'
     UNION ALL
     SELECT w.attribution_id, w.content_to, w.distribution_key, n.player, 0, 1, %(ppb)s
-    FROM way AS w CROSS JOIN LATERAL (
+    FROM pg_temp.run_way AS w JOIN attribution.attribution AS a ON a.id = w.attribution_id
+    CROSS JOIN LATERAL (
         SELECT s.player COLLATE "C" AS player FROM attribution.attribution_share AS s
         WHERE s.attribution_id = w.attribution_id AND s.slot > 0
         UNION
         -- Where no game was played, the reading still says whom it would have been played with.
-        SELECT jsonb_array_elements_text(w.reading -> 'players')
-        WHERE jsonb_typeof(w.reading -> 'players') = 'array'
+        SELECT jsonb_array_elements_text(a.reading -> 'players')
+        WHERE jsonb_typeof(a.reading -> 'players') = 'array'
     ) AS n
     WHERE w.distribution_key = 'equal'
 ),
 divided AS (
-    SELECT *, coalesce(div(total * weight, nullif(whole, 0)), 0) AS part,
-           coalesce(mod(total * weight, nullif(whole, 0)), 0) AS rest
+    SELECT *, coalesce(div(total::numeric * weight, nullif(whole, 0)), 0) AS part,
+           coalesce(mod(total::numeric * weight, nullif(whole, 0)), 0) AS rest
     FROM (SELECT *, sum(weight) OVER (PARTITION BY attribution_id, content_to, distribution_key) AS whole
           FROM weighed) AS w
 )
+INSERT INTO pg_temp.run_share (attribution_id, content_to, distribution_key, player, share)
 SELECT attribution_id, content_to, distribution_key, player,
        (own + part + CASE WHEN row_number() OVER (PARTITION BY attribution_id, content_to, distribution_key
                                                   ORDER BY rest DESC, player) <= missing THEN 1 ELSE 0 END
@@ -482,7 +489,7 @@ FROM movement GROUP BY payee_id, currency HAVING bool_or(active)
 _Check = Callable[[Session], None]
 _STAGES: list[tuple[str, list[Any], _Check | None]] = [
     ("sales and terms", [_SALES, "ANALYZE pg_temp.run_sale"], _check_terms),
-    ("slices", [_SLICES], None),
+    ("slices", [_SLICES, "ANALYZE pg_temp.run_sale"], None),
     (
         "attributions",
         [
@@ -490,7 +497,9 @@ _STAGES: list[tuple[str, list[Any], _Check | None]] = [
             "ANALYZE pg_temp.run_pending",
             _ATTRIBUTIONS,
             "ANALYZE pg_temp.run_attribution",
+            _WAYS,
             _SHARES,
+            _OTHER_SHARES,
             "ANALYZE pg_temp.run_share",
         ],
         None,

@@ -6,10 +6,7 @@ from typing import Any
 from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from attribution.results import Attribution
 from database.base import Base, Key, RecordedAt
-from settlement.contracts import ContractVersion
-from settlement.payees import Payee
 from settlement.rates import RateCardVersion
 from settlement.sales import Refund, Sale
 
@@ -130,7 +127,11 @@ class RefundReversal(Base):
 
 
 class RoyaltyLine(Base):
-    """One line of the royalty sub-ledger. Append-only; a correction is a new line that names what it corrects."""
+    """One line of the royalty sub-ledger. Append-only; a correction is a new line that names what it corrects.
+
+    Period, sale, payee, attribution and contract version are checked once per INSERT (`guard.check_lines`) and not by a
+    foreign key per row, which took most of a close's time; they are append-only, so they stay.
+    """
 
     __tablename__ = "royalty_line"
     __table_args__ = (
@@ -162,18 +163,18 @@ class RoyaltyLine(Base):
     )
 
     id: Mapped[Key]
-    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id))
+    period_id: Mapped[str]
     kind: Mapped[str]
-    sale_id: Mapped[int] = mapped_column(ForeignKey(Sale.id))
+    sale_id: Mapped[int]
     player: Mapped[str | None]
     """Artist id or `C`; None for a whole slice in suspense."""
     destination: Mapped[str]
-    payee_id: Mapped[str | None] = mapped_column(ForeignKey(Payee.payee_id))
+    payee_id: Mapped[str | None]
     amount_micros: Mapped[int]
     currency: Mapped[str] = mapped_column(CHAR(3))
-    attribution_id: Mapped[int | None] = mapped_column(ForeignKey(Attribution.id))
+    attribution_id: Mapped[int | None]
     share_ppb: Mapped[int | None]
-    contract_version_id: Mapped[int | None] = mapped_column(ForeignKey(ContractVersion.id))
+    contract_version_id: Mapped[int | None]
     split_ppb: Mapped[int | None]
     distribution_key: Mapped[str]
     refund_id: Mapped[int | None] = mapped_column(ForeignKey(Refund.id))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -475,6 +475,25 @@ def test_an_event_being_written_is_in_the_period_or_after_its_cut_off(database: 
         ).scalar()
         assert cut[0].cut_off_at is not None and recorded is not None and recorded < cut[0].cut_off_at
         assert calculate(session, "2026-08", actor="mara").totals.sales == 21
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"period_id": "1999-01"},
+        {"sale_id": 999_999},
+        {"payee_id": "pay-9"},
+        {"attribution_id": 999_999},
+        {"contract_version_id": 999_999},
+    ],
+)
+def test_a_line_names_what_exists(shop: Session, change: dict[str, object]) -> None:
+    settle_in(shop, "2026-08")
+    row = shop.scalars(select(RoyaltyLine).where(RoyaltyLine.payee_id == "pay-1")).one()
+    facts = {c.name: getattr(row, c.name) for c in RoyaltyLine.__table__.columns if c.name != "id"}
+    with pytest.raises(DBAPIError, match="which does not exist"), shop.begin_nested():
+        shop.execute(insert(RoyaltyLine).values(**{**facts, "player": "art-2", **change}))
+    shop.execute(insert(RoyaltyLine).values(**{**facts, "player": "art-2"}))
 
 
 def test_sealed_with_the_period(database: str) -> None:
