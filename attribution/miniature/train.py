@@ -100,7 +100,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=22.0, help="wall-clock budget of the training")
     parser.add_argument("--out", type=Path, default=MINIATURE_PATH, help="folder of the weights")
     parser.add_argument("--resume", action="store_true", help="train on from the weights that --out holds")
-    parser.add_argument("--seed", type=int, default=0, help="another one for a resumed run shows it other examples")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="another one for a resumed run shows it other examples"
+    )
     arguments = parser.parse_args()
     train(arguments.minutes, arguments.out, arguments.resume, arguments.seed)
 
