@@ -191,7 +191,7 @@ class _Reader:
             patterns = tuple(sent)
         pattern = patterns[0]
         link = self._link(candidate)
-        left = self._left_cue(candidate, pattern)
+        left = self._left_cue(candidate)
         right = self._right_cue(candidate)
         if taken_back:
             verdict, why = Verdict.NEGATED, "its weight is not positive"
@@ -236,15 +236,8 @@ class _Reader:
             return Verdict.MENTION, f"followed by {right!r}"
         if left is not None and style:
             return Verdict.MENTION, f"preceded by {left.phrase!r}"
-        if (
-            listed is not None
-            and (in_style_list or link == "and")
-            and listed.verdict
-            in (
-                Verdict.MENTION,
-                Verdict.DEPICTED,
-            )
-        ):
+        depicted_list = listed is not None and link == "and" and listed.verdict is Verdict.DEPICTED
+        if listed is not None and (in_style_list or depicted_list):
             return listed.verdict, f"in a list with {listed.words!r}"
         if self._possessive_of_work(candidate):
             return Verdict.MENTION, "a work of the artist's"
@@ -307,7 +300,7 @@ class _Reader:
                 return ""
         return ""
 
-    def _left_cue(self, candidate: Candidate, pattern: Pattern) -> _Cue | None:
+    def _left_cue(self, candidate: Candidate) -> _Cue | None:
         start = self._segment_start(candidate.first)
         for kind, phrases, between in (
             (Verdict.MENTION, STYLE_LEFT, BETWEEN_CUE_AND_NAME),
