@@ -83,7 +83,7 @@ def write_statement_files(
         directory.mkdir(parents=True, exist_ok=True)
         for statement in statements:
             for format in formats:
-                path = directory / file_name(statement, format)
+                path = directory.joinpath(file_name(statement, format))
                 unfinished = path.with_suffix(f".{format}.part")
                 unfinished.write_bytes(_file(session, statement, format, renderer))
                 unfinished.replace(path)
