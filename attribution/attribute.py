@@ -121,16 +121,16 @@ class Attributor:
             else:
                 outcomes[image.id] = prepared
         measured = self._measure(plays)
-        fidelities = self._fidelities(
-            [play for play in plays if not isinstance(measured[play.image.id], Fails)], measured
-        )
+        played = [play for play in plays if not isinstance(measured[play.image.id], Fails)]
+        fidelities = self._fidelities(played, measured)
         for play in plays:
-            found = measured[play.image.id]
-            outcomes[play.image.id] = (
-                found
-                if isinstance(found, Fails)
-                else self._settle(play, found, fidelities.get(play.image.id), catalogue)
-            )
+            found, fidelity = measured[play.image.id], fidelities.get(play.image.id)
+            if isinstance(found, Fails):
+                outcomes[play.image.id] = found
+            elif isinstance(fidelity, Fails):
+                outcomes[play.image.id] = fidelity
+            else:
+                outcomes[play.image.id] = self._settle(play, found, fidelity, catalogue)
         return outcomes
 
     def _prepare(
@@ -159,7 +159,7 @@ class Attributor:
             if latents_sha256(latents) != image.latents_sha256:
                 # It began from other noise than its seed draws: whatever is rendered is another picture.
                 return self._without_game(image, game, catalogue, UnattributedReason.NOT_REPRODUCIBLE)
-        if len(game.artists) >= self.method.maximum_exact_players:
+        if game.players > self.method.maximum_exact_players:
             return Waits(
                 f"{game.players} players, and method {self.method.name} plays up to"
                 f" {self.method.maximum_exact_players}"
@@ -168,10 +168,17 @@ class Attributor:
             return Waits(
                 f"no placebo level for {game.players} players by method {self.method.name} on this model"
             )
-        requests = [
+        requests = self.requests(image, game.prompts)
+        for request in requests:
+            self.measurer.engine.key(request)  # refuses what this model cannot render
+        return _Play(image, game, levels[game.players], requests)
+
+    def requests(self, image: LoggedImage, prompts: Sequence[str]) -> list[RenderRequest]:
+        """What to render for prompts in place of an image's own; all else is frozen, as logged or as declared."""
+        return [
             RenderRequest(
                 prompt=prompt,
-                negative_prompt=image.negative_prompt,
+                negative_prompt=image.negative_prompt or "",
                 seed=image.seed,
                 steps=self.method.protocol_steps or image.steps,
                 guidance=float(image.guidance),
@@ -180,11 +187,8 @@ class Attributor:
                 scheduler=image.scheduler,
                 scheduler_config=image.scheduler_config,
             )
-            for prompt in game.prompts
+            for prompt in prompts
         ]
-        for request in requests:
-            self.measurer.engine.key(request)  # refuses what this model cannot render
-        return _Play(image, game, levels[game.players], requests)
 
     def _measure(self, plays: Sequence[_Play]) -> dict[int, list[Measurement] | Fails]:
         """Each image's measurements by coalition, or why there are none."""
@@ -223,23 +227,27 @@ class Attributor:
 
     def _fidelities(
         self, plays: Sequence[_Play], measured: Mapping[int, list[Measurement] | Fails]
-    ) -> dict[int, int]:
+    ) -> dict[int, int | Fails]:
         """cos(logged file, our own picture of everybody) of the images whose file is here, in 10^-9."""
-        files: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = defaultdict(list)
+        by_size: dict[tuple[int, ...], list[tuple[_Play, torch.Tensor]]] = defaultdict(list)
         for play in plays:
             picture = (
                 None if play.image.file is None else open_picture(play.image.file, play.image.file_sha256)
             )
             if picture is not None:
-                pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-                files[tuple(pixels.shape)].append((play.image.id, pixels))
-        found: dict[int, int] = {}
-        for same_size in files.values():
-            embeddings = self.measurer.embedder.embed(torch.stack([pixels for _, pixels in same_size]))
-            for (image_id, _), embedding in zip(same_size, embeddings, strict=True):
-                ours = measured[image_id]
-                assert not isinstance(ours, Fails)
-                found[image_id] = cosine(embedding, ours[-1].embedding)
+                pixels = torch.from_numpy(np.array(picture))
+                by_size[tuple(pixels.shape)].append((play, pixels))
+        found: dict[int, int | Fails] = {}
+        for same_size in by_size.values():
+            try:
+                embeddings = self.measurer.embedder.embed(torch.stack([pixels for _, pixels in same_size]))
+            except Exception as error:  # such as a picture too large for the tower: those images' own trouble
+                found |= {play.image.id: _failure(play.image, error) for play, _ in same_size}
+                continue
+            for (play, _), embedding in zip(same_size, embeddings, strict=True):
+                ours = measured[play.image.id]
+                if not isinstance(ours, Fails):
+                    found[play.image.id] = cosine(embedding, ours[-1].embedding)
         return found
 
     def _settle(

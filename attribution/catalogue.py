@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import CheckConstraint, func, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from database.base import Base, RecordedAt
 
@@ -44,12 +45,19 @@ class Artist:
     aliases: tuple[str, ...] = ()
 
 
-def artists(session: Session) -> list[Artist]:
-    """Every artist's version in force, by id."""
+def artists(session: Session, as_of: int | None = None) -> list[Artist]:
+    """Every artist's version in force, by id.
+
+    Args:
+        session: any role's that reads the catalogue.
+        as_of: a state of the catalogue by its `catalogue_version`; None is now.
+    """
+    order = (ArtistVersion.recorded_at, ArtistVersion.artist_id, ArtistVersion.version)
+    recorded = aliased(ArtistVersion, select(ArtistVersion).order_by(*order).limit(as_of).subquery())
     newest = (
-        select(ArtistVersion)
-        .distinct(ArtistVersion.artist_id)
-        .order_by(ArtistVersion.artist_id, ArtistVersion.version.desc())
+        select(recorded)
+        .ext(distinct_on(recorded.artist_id))
+        .order_by(recorded.artist_id, recorded.version.desc())
     )
     return [
         Artist(row.artist_id, row.version, row.name, tuple(row.aliases)) for row in session.scalars(newest)

@@ -281,3 +281,13 @@ def placebo_levels(
         for players, levels in found.items()
         if levels.keys() == set(range(1, players))
     }
+
+
+def attributed_images(session: Session, external_ids: Sequence[str]) -> set[str]:
+    """Those of the images that have a result, by whatever method version."""
+    rows = session.scalars(
+        select(Image.external_id)
+        .join(Attribution, Attribution.image_id == Image.id)
+        .where(Image.external_id.in_(external_ids))
+    )
+    return set(rows)

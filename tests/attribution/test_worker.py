@@ -2,7 +2,6 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -11,67 +10,16 @@ from sqlalchemy import text
 
 from attribution import broker, jobs
 from attribution.attribute import Attributor, Catalogue
-from attribution.catalogue import Artist, artists, record_artists
-from attribution.generate import pipeline_settings
-from attribution.generation import ImageRecord, logged_images
-from attribution.ingest import log_images
+from attribution.catalogue import artists
+from attribution.generation import logged_images
 from attribution.method import quick_method
 from attribution.name_index import NameIndex
 from attribution.pipeline import Model
-from attribution.placebo import PlaceboTable, SlotLevel
-from attribution.registration import ensure_method, runnable_methods
+from attribution.registration import runnable_methods
 from attribution.results import ImageResult, placebo_levels
 from database.engine import session
 from database.roles import Role
-from tests.attribution.worker_process import all_done, running_worker, wait_until
-
-ARTISTS = [
-    Artist("amara", 1, "Amara Diallo"),
-    Artist("bruno", 1, "Bruno Keller"),
-    Artist("chiyo", 1, "Chiyo Moriwaki"),
-]
-PROMPTS = [
-    "a castle in the style of Amara Diallo",
-    "a ring by Bruno Keller and Amara Diallo",
-    "a star",
-    "a big star, art by Chiyo Moriwaki",
-]
-
-
-def no_effect(model: Model) -> PlaceboTable:
-    """Levels by which a made-up name does nothing: the tiny model's pictures mean nothing anyway."""
-    method = quick_method(model)
-    return PlaceboTable(
-        method_sha256=method.sha256.hex(),
-        weights_sha256=model.weights_sha256.hex(),
-        names=(),
-        settings={},
-        cost={},
-        levels=tuple(
-            SlotLevel(players, slot, 0, 0, 0, 0, 40, ()) for players in (2, 3) for slot in range(1, players)
-        ),
-    )
-
-
-@pytest.fixture
-def world(database: str, tiny: Model) -> Iterator[str]:
-    """A catalogue and a calibrated method; yields a superuser's conninfo."""
-    with session(Role.ATTRIBUTION) as opened:
-        record_artists(opened, ARTISTS, actor="test", reason="test")
-        ensure_method(opened, quick_method(tiny), [no_effect(tiny)])
-    yield database
-    broker.disconnect()
-
-
-def log(model: Model, first: int, last: int) -> None:
-    """Log images with these numbers."""
-    settings = {**pipeline_settings(model), "steps": 2, "guidance": 3}
-    records = [
-        ImageRecord(external_id=f"img-{n:03}", prompt=PROMPTS[n % len(PROMPTS)], seed=n, **settings)
-        for n in range(first, last)
-    ]
-    with session(Role.ATTRIBUTION) as opened:
-        log_images(opened, records)
+from tests.attribution.worker_process import PROMPTS, all_done, log_images_of, running_worker, wait_until
 
 
 def books(conninfo: str) -> list[tuple]:
@@ -100,17 +48,17 @@ def test_a_worker_process_attributes_what_is_logged_and_finds_what_was_forgotten
     output = tmp_path / "worker.log"
     with running_worker(tiny_folder, output) as process:
         wait_until(lambda: "worker ready" in output.read_text(), output)
-        log(tiny, 0, 12)
+        log_images_of(tiny, 0, 12)
         wait_until(all_done, output)
 
         # A message that is lost: the sweeper finds the rows.
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(broker, "send_wake_up", lambda: False)
-            log(tiny, 12, 16)
+            log_images_of(tiny, 12, 16)
         wait_until(all_done, output)
 
         # Messages that are delivered again and again: nothing is computed twice.
-        log(tiny, 16, 20)
+        log_images_of(tiny, 16, 20)
         for _ in range(5):
             broker.send_wake_up()
         wait_until(all_done, output)
@@ -136,7 +84,7 @@ def test_a_worker_process_attributes_what_is_logged_and_finds_what_was_forgotten
 def test_killed_in_the_middle_the_next_worker_ends_with_the_same_shares(
     world: str, tiny: Model, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    log(tiny, 0, 48)
+    log_images_of(tiny, 0, 48)
     first = tmp_path / "first.log"
     with running_worker(tiny_folder, first) as process:
         wait_until(lambda: len(books(world)) > 0, first)

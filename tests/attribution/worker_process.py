@@ -10,6 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attribution import jobs
+from attribution.catalogue import Artist
+from attribution.generate import pipeline_settings
+from attribution.generation import ImageRecord
+from attribution.ingest import log_images
+from attribution.method import quick_method
+from attribution.pipeline import Model
+from attribution.placebo import PlaceboTable, SlotLevel
 from database.engine import session
 from database.roles import Role
 
@@ -61,3 +68,42 @@ def all_done() -> bool:
     with session(Role.ATTRIBUTION) as opened:
         found = jobs.status(opened)
     return found.open == 0 and found.done > 0
+
+
+ARTISTS = [
+    Artist("amara", 1, "Amara Diallo"),
+    Artist("bruno", 1, "Bruno Keller"),
+    Artist("chiyo", 1, "Chiyo Moriwaki"),
+]
+PROMPTS = [
+    "a castle in the style of Amara Diallo",
+    "a ring by Bruno Keller and Amara Diallo",
+    "a star",
+    "a big star, art by Chiyo Moriwaki",
+]
+
+
+def no_effect(model: Model) -> PlaceboTable:
+    """Levels by which a made-up name does nothing: the tiny model's pictures mean nothing anyway."""
+    method = quick_method(model)
+    return PlaceboTable(
+        method_sha256=method.sha256.hex(),
+        weights_sha256=model.weights_sha256.hex(),
+        names=(),
+        settings={},
+        cost={},
+        levels=tuple(
+            SlotLevel(players, slot, 0, 0, 0, 0, 40, ()) for players in (2, 3) for slot in range(1, players)
+        ),
+    )
+
+
+def log_images_of(model: Model, first: int, last: int) -> None:
+    """Log images with these numbers."""
+    settings = {**pipeline_settings(model), "steps": 2, "guidance": 3}
+    records = [
+        ImageRecord(external_id=f"img-{n:03}", prompt=PROMPTS[n % len(PROMPTS)], seed=n, **settings)
+        for n in range(first, last)
+    ]
+    with session(Role.ATTRIBUTION) as opened:
+        log_images(opened, records)
