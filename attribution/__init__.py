@@ -2,5 +2,6 @@
 
 import os
 
-# Read when transformers is first imported: its notes about optional packages would land between what a person reads.
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# OpenMP reads this when torch is loaded. By default its threads spin while they wait for one another: on cores that are
+# shared with a database or another worker that makes rendering several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
