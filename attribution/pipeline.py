@@ -198,6 +198,15 @@ def weights_sha256(folder: Path) -> bytes:
     return _digest_of(folder, _existing(folder, patterns))
 
 
+def pipeline_folder(source: str | Path) -> Path:
+    """The folder of a pipeline that is on this machine already, by folder or hub id.
+
+    Raises:
+        NotFound, Unavailable, Invalid: it is not there; the message says what to do.
+    """
+    return _folder(str(source), _PIPELINE_FILES, "model", download=False)
+
+
 def _folder(source: str, files: list[str], what: str, download: bool) -> Path:
     """The folder of a model on this machine."""
     path = Path(source).expanduser()
