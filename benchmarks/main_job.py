@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 from benchmarks.harness import Bench, run
@@ -94,7 +95,7 @@ def _measure(bench: Bench) -> None:
             prompt=prompts.lines[number % len(prompts.lines)].request.prompt,
             seed=number,
             steps=12,
-            guidance=3,
+            guidance=Decimal(3),
             **fixed,
         )
         for number in range(logged)
@@ -104,14 +105,16 @@ def _measure(bench: Bench) -> None:
     bench.add("images logged", stage.rate(logged), "images/s", at_least=2_000)
 
     events = [
-        SaleRecord(
-            external_id=f"sale-{number}",
-            image=names[number % images],
-            sold_at=datetime(2026, 9, 1 + number % 28, 12, tzinfo=UTC),
-            territory="DE",
-            currency="EUR",
-            price="11.90",
-            tax="1.90",
+        SaleRecord.model_validate(
+            {
+                "external_id": f"sale-{number}",
+                "image": names[number % images],
+                "sold_at": datetime(2026, 9, 1 + number % 28, 12, tzinfo=UTC),
+                "territory": "DE",
+                "currency": "EUR",
+                "price": "11.90",
+                "tax": "1.90",
+            }
         )
         for number in range(sales)
     ]

@@ -111,7 +111,7 @@ def _payouts() -> None:
 
 def _next_steps(password_file: Path) -> None:
     with session(Role.AUDITOR) as opened:
-        line = opened.execute(
+        line: str = opened.execute(
             select(column("line"))
             .select_from(table_("royalty_lines", schema="audit"))
             .where(column("kind") == "royalty", column("player") != "C")
