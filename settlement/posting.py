@@ -42,6 +42,10 @@ class Account:
         """The owner in one of this account's codes, which may have colons of its own."""
         return code[len(self.name) + 1 : -4]
 
+    def owner_sql(self, code: str) -> str:
+        """SQL of the owner in a code, from an SQL expression of the code."""
+        return f"substr({code}, {len(self.name) + 2}, length({code}) - {len(self.name) + 5})"
+
     def line(self, amount: int, currency: str, owner: str | None = None) -> Line:
         """A line on this account: ``amount`` in micros, debit positive."""
         return Line(self.code(currency, owner), self.account_class, amount, currency)

@@ -183,7 +183,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("reverses", name=op.f("journal_reverses_key")),
         schema="ledger",
     )
-    op.create_index(op.f("journal_booked_at_idx"), "journal", ["booked_at"], unique=False, schema="ledger")
+    op.create_index(
+        op.f("journal_booked_at_idx"),
+        "journal",
+        ["booked_at"],
+        unique=False,
+        schema="ledger",
+        postgresql_using="brin",
+    )
     op.create_table(
         "seal",
         sa.Column("name", sa.Text(), nullable=False),

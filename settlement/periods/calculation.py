@@ -433,7 +433,7 @@ WHERE p.amount > 0
 # What other journals did to payees' accounts since the last period was closed. Earlier is sealed.
 _PAYMENTS = f"""
 CREATE TEMP TABLE run_payment ON COMMIT DROP AS
-SELECT substr(a.code, {len(PAYABLE.name) + 2}, length(a.code) - {len(PAYABLE.name) + 5}) COLLATE "C" AS payee_id,
+SELECT {PAYABLE.owner_sql("a.code")} COLLATE "C" AS payee_id,
        a.currency, j.key COLLATE "C" AS key, j.kind, (j.booked_at AT TIME ZONE %(zone)s)::date AS day,
        -sum(p.amount)::bigint AS amount
 FROM ledger.posting AS p

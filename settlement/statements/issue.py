@@ -78,7 +78,7 @@ def issue_statements(session: Session, period: Period, progress: Progress | None
     _check_ledger(session, period)
     sections = _Sections(session, period)
     number = session.execute(text("SELECT coalesce(max(number), 0) FROM settlement.statement")).scalar_one()
-    journals = _journals(session, period)
+    journals = _journals(session, period, sections.accounts)
     issued = 0
     with (
         psycopg_connection(session).cursor() as cursor,
@@ -145,16 +145,21 @@ def _key(period: Period, account: Account) -> str:
 
 
 def _check_ledger(session: Session, period: Period) -> None:
-    """A statement closes with the ledger's balance at the period's last instant, or is not issued."""
+    """A statement closes with the ledger's balance at the period's last instant, and every balance has one."""
     row = session.execute(
         text(
             f"""
-            SELECT s.payee_id, s.currency, s.closing, coalesce(b.balance, 0)
+            WITH ledger AS (
+                SELECT {PAYABLE.owner_sql("a.code")} COLLATE "C" AS payee_id, a.currency, -sum(p.amount) AS balance
+                FROM ledger.account AS a JOIN ledger.posting AS p ON p.account_id = a.id
+                WHERE starts_with(a.code, '{PAYABLE.name}:') AND p.booked_at < :ends_at
+                GROUP BY a.code, a.currency
+            )
+            SELECT coalesce(s.payee_id, l.payee_id), coalesce(s.currency, l.currency), coalesce(s.closing, 0),
+                   coalesce(l.balance, 0)
             FROM pg_temp.run_statement AS s
-            LEFT JOIN ledger.account AS a ON a.code = {PAYABLE.sql("s.payee_id", "s.currency")}
-            LEFT JOIN LATERAL (SELECT -sum(p.amount) AS balance FROM ledger.posting AS p
-                               WHERE p.account_id = a.id AND p.booked_at < :ends_at) AS b ON true
-            WHERE s.closing <> coalesce(b.balance, 0) LIMIT 1
+            FULL JOIN ledger AS l ON l.payee_id = s.payee_id AND l.currency = s.currency
+            WHERE coalesce(s.closing, 0) <> coalesce(l.balance, 0) LIMIT 1
             """  # noqa: S608  (made of the matrix)
         ),
         {"ends_at": period.ends_at},
@@ -165,11 +170,11 @@ def _check_ledger(session: Session, period: Period) -> None:
         )
 
 
-def _journals(session: Session, period: Period) -> dict[str, int]:
+def _journals(session: Session, period: Period, accounts: Iterable[Account]) -> dict[str, int]:
     """Journal id by key of the statements' journals of this period."""
     rows = session.execute(
-        text("SELECT key, id FROM ledger.journal WHERE kind = :kind AND booked_at = :at"),
-        {"kind": STATEMENT.kind, "at": last_instant(period)},
+        text("SELECT key, id FROM ledger.journal WHERE key = ANY(:keys)"),
+        {"keys": [_key(period, account) for account in accounts]},
     )
     return {row.key: row.id for row in rows}
 
