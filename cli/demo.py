@@ -90,7 +90,7 @@ def demo(
 
     show(f"[bold]4. Period {PERIODS[0]}: calculated by mara, approved by chen, closed and paid[/bold]")
     _close(PERIODS[0])
-    _pay(date(2026, 10, 5), settled_on=date(2026, 10, 7), rejected="pay-lucia")
+    _pay(date(2026, 10, 5), settled_on=date(2026, 10, 7), rejected="pay-keller-estate")
 
     show(f"[bold]5. Period {PERIODS[1]}: late attributions, a refund, opening balances[/bold]")
     _attribute(late)

@@ -7,7 +7,7 @@ from sqlalchemy import column, select
 from sqlalchemy import table as table_
 
 from cli.proofs import run_with_progress, show_report
-from cli.screen import money, percent, show, table
+from cli.screen import amount, percent, show, table
 from cli.statements import issued
 from database.engine import session
 from database.roles import Role
@@ -43,7 +43,7 @@ def _earners() -> None:
             row.named,
             row.paid,
             percent(row.mean_share) if row.paid else "",
-            money(row.earned, row.currency) if row.currency else "",
+            amount(row.earned, row.currency) if row.currency else "",
             "no contract: waits as unclaimed"
             if row.unclaimed
             else ""
@@ -52,8 +52,12 @@ def _earners() -> None:
         )
         for row in found
     ]
-    columns = ("who", "images naming her", "images paying her", "mean share", "earned", "")
-    show(table("Who earned what, and why", columns, rows, right=columns[1:5]))
+    columns = ("who", "named in", "paid for", "mean share", "earned", "")
+    show(
+        table(
+            "Who earned what, and why: images that name and pay them, EUR", columns, rows, right=columns[1:5]
+        )
+    )
     show()
 
 
@@ -63,16 +67,21 @@ def _statements(period_id: str, directory: Path) -> None:
             statement.number,
             statement.payee_id,
             *(
-                money(getattr(statement, name), statement.currency)
+                amount(getattr(statement, name), statement.currency)
                 for name in ("opening", "royalties", "late", "refunds", "payments", "closing")
             ),
-            (directory / file_name(statement, "pdf")).name,
+            file_name(statement, "pdf"),
         )
         for statement in issued(period_id)
     ]
     columns = ("no.", "payee", "opening", "royalties", "late", "refunds", "payments", "closing", "file")
     show(
-        table(f"Statements of {period_id}, in {directory}", columns, rows, right=(columns[0], *columns[2:8]))
+        table(
+            f"Statements of {period_id}, EUR, in {directory}",
+            columns,
+            rows,
+            right=(columns[0], *columns[2:8]),
+        )
     )
     show()
 
@@ -84,27 +93,34 @@ def _trial_balance(period_id: str) -> None:
     rows = [
         (
             row.code,
-            *(money(part, row.currency) for part in (row.opening, row.debits, row.credits, row.closing)),
+            *(amount(part, row.currency) for part in (row.opening, row.debits, row.credits, row.closing)),
         )
         for row in found
     ]
     total = sum(row.closing for row in found)
-    rows.append(("sum", "", "", "", money(total, found[0].currency)))
+    rows.append(("sum", "", "", "", amount(total, found[0].currency)))
     columns = ("account", "opening", "debits", "credits", "closing")
-    show(table(f"Trial balance of {period_id}", columns, rows, right=columns[1:]))
+    show(
+        table(
+            f"Trial balance of {period_id}: debits above zero, credits below",
+            columns,
+            rows,
+            right=columns[1:],
+        )
+    )
     show()
 
 
 def _payouts() -> None:
     with session(Role.PAYER) as opened:
         rows = [
-            (batch.batch_id, row.payee_id, money(row.balance, batch.currency),
-             money(row.amount, batch.currency) if row.amount else "", row.state, row.decision.replace("_", " "))
+            (batch.batch_id, row.payee_id, amount(row.balance, batch.currency),
+             amount(row.amount, batch.currency) if row.amount else "", row.state, row.decision.replace("_", " "))
             for batch, _ in reversed(batches(opened))
             for row in batch_rows(opened, batch.batch_id)
         ]  # fmt: skip
     columns = ("batch", "payee", "owed", "pays", "state", "decision")
-    show(table("Payouts", columns, rows, right=("owed", "pays")))
+    show(table("Payouts, EUR", columns, rows, right=("owed", "pays")))
     show(f"payment files (pain.001): {get_settings().royalty_home / 'payouts'}")
     show()
 
@@ -119,8 +135,13 @@ def _next_steps(password_file: Path) -> None:
             .limit(1)
         ).scalar_one()
     show("[bold]Next[/bold]")
-    show(f"  royalty explain {line}        one line, from the payout down to its coalition values")
-    show("  royalty serve                  the API with its documentation: http://127.0.0.1:8000/docs")
-    show(f"                                 log in as amara or lucia, passwords in {password_file}")
-    show("  royalty db psql --as auditor   the books in SQL: SELECT * FROM audit.trial_balance;")
-    show("  royalty demo --model stable-diffusion-v1-5/stable-diffusion-v1-5   the same on the real model")
+    rows = [
+        (
+            "royalty serve",
+            f"the API: http://127.0.0.1:8000/docs; amara's and lucia's passwords: {password_file}",
+        ),
+        ("royalty db psql --as auditor", "the books in SQL: SELECT * FROM audit.trial_balance;"),
+        ("royalty demo --model stable-diffusion-v1-5/stable-diffusion-v1-5", "the same on the real model"),
+        (f"royalty explain {line}", "one line, from the payout down to its coalition values"),
+    ]
+    show(table("", ("", ""), [(f".venv/bin/{command}", what) for command, what in rows]))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.operator import operator
-from cli.screen import money, progress, show, table
+from cli.screen import amount, money, progress, show, table
 from database.engine import session
 from database.roles import Role
 from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
@@ -153,7 +153,7 @@ def show_totals(totals: RunTotals) -> None:
         (
             currency.currency,
             *(
-                money(getattr(currency, name), currency.currency)
+                amount(getattr(currency, name), currency.currency)
                 for name in (
                     "base",
                     "slices",

@@ -1,5 +1,7 @@
 """What every command prints with: one console, tables with the same look, progress bars that vanish in a pipe."""
 
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,9 +16,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from settlement.money import format_money
+from settlement.money import format_amount, format_money, minor_exponent, minor_unit
 
-console = Console(highlight=False)
+# In a pipe there is no width to keep to: tables stay whole, for `less -S` and for logs.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 Advance = Callable[[int, int], None]
 """Called with (done, total) as work goes on."""
@@ -42,7 +45,9 @@ def table(
         pad_edge=False,
     )
     for column in columns:
-        drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        # A number broken over two lines is another number.
+        number = column in right
+        drawn.add_column(column, justify="right" if number else "left", no_wrap=number, overflow="fold")
     for row in rows:
         drawn.add_row(*("" if cell is None else str(cell) for cell in row))
     return drawn
@@ -58,6 +63,12 @@ def money(micros: int, currency: str) -> str:
     return format_money(micros, currency)
 
 
+def amount(micros: int, currency: str) -> str:
+    """An amount without its currency, for a table that names it once."""
+    exact = micros % minor_unit(currency) == 0
+    return format_amount(micros, minor_exponent(currency) if exact else 6)
+
+
 def percent(ppb: int) -> str:
     """A share as a percentage with two decimals, rounded down."""
     hundredths = ppb // 100_000
@@ -66,7 +77,17 @@ def percent(ppb: int) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[Advance]:
-    """A progress bar; in a pipe it prints nothing but the final line."""
+    """A progress bar; in a pipe one line at the end."""
+    if not console.is_terminal:
+        began, last = time.monotonic(), 0
+
+        def count(done: int, _: int) -> None:
+            nonlocal last
+            last = done
+
+        yield count
+        show(f"{what}: {last}, {time.monotonic() - began:.0f} s")
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -74,7 +95,7 @@ def progress(what: str) -> Iterator[Advance]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(what, total=None)
 
         def advance(done: int, total: int) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
-from cli.screen import money, progress, show, table
+from cli.screen import amount, money, progress, show, table
 from database.engine import session
 from database.errors import NotFound
 from database.roles import Role
@@ -34,7 +34,7 @@ def list_statements(
             statement.number,
             statement.statement_id,
             *(
-                money(getattr(statement, name), statement.currency)
+                amount(getattr(statement, name), statement.currency)
                 for name in ("opening", "royalties", "late", "refunds", "payments", "closing", "payable")
             ),
         )
