@@ -371,12 +371,17 @@ def _digests(session: Session) -> defaultdict[Account, str]:
     )
 
 
-# The period's lines of payees, as they are shown to them: joined once for all sections.
+# The period's lines of payees, as they are shown to them: joined once for all sections, sorted by bytes and not by a
+# language's rules, which costs twice the time.
 _DETAIL = [
     "DROP TABLE IF EXISTS pg_temp.run_detail",
     """
     CREATE TEMP TABLE run_detail ON COMMIT DROP AS
-    SELECT * FROM settlement.statement_line WHERE period = %(period)s AND payee_id IS NOT NULL
+    SELECT id, payee_id COLLATE "C" AS payee_id, currency, line COLLATE "C" AS line, kind, period, usage_period,
+           usage_date, territory COLLATE "C" AS territory, sale COLLATE "C" AS sale, image COLLATE "C" AS image,
+           model COLLATE "C" AS model, player COLLATE "C" AS player, method, share, distribution_key, rate_card,
+           contract, split, base, slice, amount, corrects
+    FROM settlement.statement_line WHERE period = %(period)s AND payee_id IS NOT NULL
     """,
     "ANALYZE pg_temp.run_detail",
 ]
@@ -406,8 +411,9 @@ SELECT payee_id, currency, usage_period, model, territory, currency, kind, count
        sum(base)::bigint, sum(amount)::bigint
 FROM (
     -- A payee may earn on one sale through several players: it is one sale, and its base counts once.
-    SELECT payee_id, currency, usage_period, model, territory, kind, image, sale, base, sum(amount) AS amount
-    FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late') GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+    SELECT payee_id, currency, kind, sale, any_value(usage_period) AS usage_period, any_value(model) AS model,
+           any_value(territory) AS territory, any_value(image) AS image, any_value(base) AS base, sum(amount) AS amount
+    FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late') GROUP BY payee_id, currency, kind, sale
 ) AS sold GROUP BY payee_id, currency, usage_period, model, territory, kind
 """
 _TOP_IMAGES = """
