@@ -188,39 +188,40 @@ JOIN attribution.method_version AS m ON m.id = a.method_id;
 --     phi_i = sum over S of |S \ i|! (n - |S \ i| - 1)! x v(S), positive where i is in S, negative where not
 CREATE VIEW audit.recomputed_shares AS
 WITH weight AS (
-    SELECT n AS players, size, factorial(size) * factorial(n - size - 1) AS weight
-    FROM generate_series(1, 20) AS n, generate_series(0, n - 1) AS size
+    -- |S|! (n - |S| - 1)! by the size of S.
+    SELECT n AS players, array_agg(factorial(size) * factorial(n - size - 1) ORDER BY size) AS by_size
+    FROM generate_series(1, 20) AS n, generate_series(0, n - 1) AS size GROUP BY n
+),
+value AS (
+    SELECT attribution_id, array_agg(value ORDER BY coalition) AS of FROM attribution.coalition_value GROUP BY attribution_id
 ),
 game AS (
     SELECT a.id AS attribution_id, a.image_id, a.method_id, a.status, a.reason, a.players, factorial(a.players) AS unit,
-           f.value - e.value AS gap, e.value AS empty, coalesce(m.document ->> 'baseline', 'excluded') AS baseline,
+           v.of, v.of[cardinality(v.of)] - v.of[1] AS gap, v.of[1] AS empty,
+           coalesce(m.document ->> 'baseline', 'excluded') AS baseline,
            coalesce((m.document ->> 'minimum_gap')::bigint, 0) AS minimum_gap
     FROM attribution.attribution AS a
     JOIN attribution.method_version AS m ON m.id = a.method_id
-    JOIN attribution.coalition_value AS e ON e.attribution_id = a.id AND e.coalition = 0
-    JOIN attribution.coalition_value AS f ON f.attribution_id = a.id AND f.coalition = (1::bigint << a.players) - 1
-    WHERE a.players > 0
+    JOIN value AS v ON v.attribution_id = a.id
+    -- One that lacks a value has no game; `attribution_completeness` names it.
+    WHERE a.players > 0 AND cardinality(v.of) = 1::bigint << a.players
 ),
-phi AS (
-    SELECT s.attribution_id, s.slot,
-           sum(CASE WHEN (v.coalition >> s.slot) & 1 = 1 THEN w.weight * v.value ELSE -w.weight * v.value END) AS phi
-    FROM attribution.attribution_share AS s
-    JOIN attribution.attribution AS a ON a.id = s.attribution_id
-    JOIN attribution.coalition_value AS v ON v.attribution_id = s.attribution_id
-    JOIN weight AS w ON w.players = a.players
-        AND w.size = bit_count(v.coalition::bit(64)) - ((v.coalition >> s.slot) & 1)
-    GROUP BY s.attribution_id, s.slot
-),
+-- One reference to each of these: the planner knows nothing of the rows of one that it keeps, and would nest loops over it.
 adjusted AS (
     SELECT g.*, s.slot, s.player, p.phi, b.mean, b.threshold,
            CASE WHEN s.slot = 0 THEN p.phi + coalesce(sum(b.mean) OVER one, 0) * g.unit
                 ELSE p.phi - b.mean * g.unit END AS adjusted
     FROM game AS g
     JOIN attribution.attribution_share AS s ON s.attribution_id = g.attribution_id
-    JOIN phi AS p ON p.attribution_id = s.attribution_id AND p.slot = s.slot
     JOIN attribution.image AS i ON i.id = g.image_id
+    JOIN weight AS w ON w.players = g.players
     LEFT JOIN attribution.placebo AS b ON b.method_id = g.method_id AND b.weights_sha256 = i.weights_sha256
         AND b.players = g.players AND b.slot = s.slot
+    CROSS JOIN LATERAL (
+        SELECT sum(CASE WHEN c.member = 1 THEN w.by_size[c.size] ELSE -w.by_size[c.size + 1] END * c.value) AS phi
+        FROM (SELECT x.value, bit_count((x.place - 1)::bit(64)) AS size, ((x.place - 1) >> s.slot) & 1 AS member
+              FROM unnest(g.of) WITH ORDINALITY AS x (value, place)) AS c
+    ) AS p
     WINDOW one AS (PARTITION BY g.attribution_id)
 ),
 earned AS (
@@ -390,6 +391,64 @@ FROM (
 JOIN settlement.sale AS s ON s.id = c.sale_id
 WHERE c.expected IS DISTINCT FROM c.found;
 COMMENT ON VIEW audit.slice_conservation IS 'must be empty: what a sale pays against the lines that divide it';
+
+-- Each line is its share, then its split, of what was divided: floored, and the micros left over to the largest remainders,
+-- ties by id in byte order. Share and split are those of the attribution and of the contract in force at the sale, as known
+-- when the period was closed.
+CREATE VIEW audit.division_conservation AS
+WITH line AS (
+    SELECT id, sale_id, kind, player COLLATE "C" AS player, payee_id COLLATE "C" AS payee_id, destination, period_id,
+           amount_micros::numeric AS amount, share_ppb::numeric AS share, split_ppb::numeric AS split, attribution_id,
+           distribution_key, sum(amount_micros) OVER one AS part,
+           row_number() OVER (PARTITION BY sale_id, kind, player COLLATE "C" ORDER BY id) AS nth
+    FROM settlement.royalty_line WHERE kind IN ('royalty', 'late') AND player IS NOT NULL
+    WINDOW one AS (PARTITION BY sale_id, kind, player COLLATE "C")
+),
+part_due AS (
+    SELECT id, player, part, div(pot * share, 1000000000) AS whole,
+           pot - sum(div(pot * share, 1000000000)) OVER (PARTITION BY sale_id, kind) AS missing,
+           row_number() OVER (PARTITION BY sale_id, kind ORDER BY mod(pot * share, 1000000000) DESC, player) AS place
+    FROM (SELECT *, sum(part) OVER (PARTITION BY sale_id, kind) AS pot FROM line WHERE nth = 1) AS part
+),
+line_due AS (
+    SELECT id, amount, div(part * split, 1000000000) AS whole,
+           part - sum(div(part * split, 1000000000)) OVER (PARTITION BY sale_id, kind, player) AS missing,
+           row_number() OVER (PARTITION BY sale_id, kind, player
+                              ORDER BY mod(part * split, 1000000000) DESC, payee_id) AS place
+    FROM line WHERE split < 1000000000
+)
+SELECT (SELECT t.line FROM audit.statement_line AS t WHERE t.id = f.id) AS line, f.id AS line_id, f.item, f.recorded,
+       f.expected
+FROM (
+    SELECT id, 'part of ' || player AS item, part AS recorded,
+           whole + CASE WHEN place <= missing THEN 1 ELSE 0 END AS expected
+    FROM part_due
+    UNION ALL
+    SELECT id, 'amount', amount, whole + CASE WHEN place <= missing THEN 1 ELSE 0 END FROM line_due
+    UNION ALL
+    SELECT l.id, 'share', l.share, s.share_ppb
+    FROM line AS l
+    JOIN settlement.sale_slice AS c ON c.sale_id = l.sale_id
+    JOIN settlement.rate_card_version AS k ON k.id = c.rate_card_version_id
+    JOIN attribution.attribution_share AS s ON s.attribution_id = l.attribution_id AND s.player = l.player
+    WHERE k.content_to = 'model_developer' AND l.distribution_key = 'attribution'
+    UNION ALL
+    SELECT l.id, 'split', l.split, s.share_ppb
+    FROM line AS l
+    JOIN settlement.sale AS e ON e.id = l.sale_id
+    LEFT JOIN settlement.royalty_run AS r ON r.period_id = l.period_id
+    LEFT JOIN LATERAL (
+        -- In the index's collation, or it would not be used.
+        SELECT v.id FROM settlement.contract_version AS v
+        WHERE v.artist_id = l.player COLLATE "default" AND v.valid_from <= e.sold_at
+            AND v.recorded_at <= coalesce(r.recorded_at, 'infinity')
+        ORDER BY v.valid_from DESC LIMIT 1
+    ) AS c ON true
+    LEFT JOIN settlement.contract_split AS s ON s.contract_version_id = c.id AND s.payee_id = l.payee_id
+    WHERE l.destination = 'payee' AND l.player <> 'C'
+) AS f
+WHERE f.recorded IS DISTINCT FROM f.expected;
+COMMENT ON VIEW audit.division_conservation IS 'must be empty: lines that are not their share and split of what was divided';
 
 -- Each statement against its lines and against the payee's account, for every closed period. A payee who has lines or
 -- movements has one statement. Journals of other kinds than these have no place in a summary.

@@ -155,16 +155,16 @@ DELETE FROM settlement.sale_slice WHERE sale_id = {SALE} 'sale-3')
 # lines divide by shares and splits
 UPDATE settlement.royalty_line SET amount_micros = amount_micros + CASE payee_id WHEN 'pay-1' THEN 1 ELSE -1
 END WHERE sale_id = {SALE} 'sale-1') AND player = 'art-1'
-=> sale-1/art-1/pay-1, 119499 instead of 119498
+=> sale-1/art-1/pay-1, amount, 119499 instead of 119498
 
 # lines divide by shares and splits
 UPDATE settlement.royalty_line SET share_ppb = 1 WHERE id = {LINE}
-=> sale-1/art-1/pay-1, has a share of 1, the attribution 299492386
+=> sale-1/art-1/pay-1, share, 1 instead of 299492386
 
 # lines divide by shares and splits
 UPDATE settlement.contract_split SET share_ppb = 500000000 WHERE payee_id IN ('pay-1', 'pay-2') AND share_ppb
 < 1000000000
-=> sale-1/art-1/pay-1, has a split of 700000000, the contract in force 500000000
+=> sale-1/art-1/pay-1, split, 700000000 instead of 500000000
 
 # statements are as issued
 UPDATE settlement.statement SET body = replace(body, '0.184931', '0.194931') WHERE number = 1
@@ -289,6 +289,27 @@ def test_many_faults_are_counted_to_a_limit(tampered: Tampered) -> None:
     with tampered("UPDATE ledger.posting SET amount = amount + 1") as own:
         (result,) = verify(own, [BY_NAME["journals say what was posted"]]).results
     assert len(result.faults) == SHOWN and result.more and not result.ok
+
+
+def test_many_statements_without_their_lines_stop_no_other_check(tampered: Tampered) -> None:
+    """More faults than are shown, in a check that reads a COPY."""
+    with tampered(
+        "INSERT INTO settlement.payee (payee_id, kind, currency, actor)"
+        " SELECT 'p' || g, 'person', 'EUR', 'x' FROM generate_series(1, 20) AS g",
+        "INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id, amount_micros,"
+        " currency, distribution_key)"
+        " SELECT '2026-10', 'royalty', min(s.id), 'art-1', 'payee', p.payee_id, 0, 'EUR', 'x'"
+        " FROM settlement.sale AS s CROSS JOIN settlement.payee AS p WHERE p.payee_id ~ '^p[0-9]' GROUP BY p.payee_id",
+        "INSERT INTO settlement.statement (statement_id, number, period_id, payee_id, currency, opening, royalties,"
+        " late, adjustments, refunds, reserves, recoupment, tax, claims, fx, payments, closing, payable, held,"
+        " below_minimum, below_unit, body, sha256)"
+        " SELECT '2026-10/' || payee_id || '/EUR', 100 + substr(payee_id, 2)::int, '2026-10',"
+        " payee_id, 'EUR', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '{}', sha256(payee_id::bytea)"
+        " FROM settlement.payee WHERE payee_id ~ '^p[0-9]'",
+    ) as own:
+        results = {result.name: result for result in verify(own).results}
+    assert results["statements hold their lines"].more and len(results) == len(CHECKS)
+    assert results["payout clearing is zero"].ok
 
 
 def test_erased_prompts_break_nothing(tampered: Tampered) -> None:

@@ -17,6 +17,7 @@ MUST_BE_EMPTY = (
     "attribution_completeness",
     "attribution_conservation",
     "balance_chain",
+    "division_conservation",
     "journal_faults",
     "slice_conservation",
     "statement_tie_out",
