@@ -20,7 +20,7 @@ RUN pip install --no-deps --editable . && python -m compileall -q /app
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
 RUN useradd --system --uid 10001 --create-home royalty \
-    && install -d -o royalty -g royalty -m 0750 /var/lib/royalty
+    && for part in "" /images /keys /huggingface; do install -d -o royalty -g royalty -m 0750 /var/lib/royalty$part; done
 COPY --from=build /opt/royalty /opt/royalty
 COPY --from=build /app /app
 ENV PATH=/opt/royalty/bin:$PATH \

@@ -10,7 +10,9 @@ _WORDS = Path(__file__).resolve().parent / "words"
 
 
 def _phrases(text: str) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(line.split()) for phrase in text.split("\n") for line in phrase.split(",") if line.strip())
+    return frozenset(
+        tuple(line.split()) for phrase in text.split("\n") for line in phrase.split(",") if line.strip()
+    )
 
 
 @cache

@@ -28,6 +28,7 @@ from attribution.registration import configured_method, ensure_method, runnable_
 from attribution.results import ImageResult, attributed_among, current_method, placebo_levels, record_results
 from database.engine import conninfo, session
 from database.errors import UserError
+from database.logs import described
 from database.roles import Role
 from database.settings import get_settings
 
@@ -159,9 +160,19 @@ class Worker:
             self._presence.batch_began()
             try:
                 self._attribute(attributor, method_id, claims)
+            except Exception as error:
+                # This worker lives on and renews its leases: what it does not give back, nobody could take over.
+                self._give_back(method_id, claims, error)
+                raise
             finally:
                 self._presence.batch_ended()
         return True
+
+    def _give_back(self, method_id: int, claims: Sequence[Claim], error: Exception) -> None:
+        """Hand a batch back that could not be attributed or written; the attempt counts."""
+        reason = f"the batch could not be finished: {described(error)}"
+        with session(Role.ATTRIBUTION) as opened:
+            jobs.fail(opened, self.name, {claim.image_id: reason for claim in claims}, method_id)
 
     def _claim(self) -> tuple[Attributor | None, int, list[Claim]]:
         """A batch of one method version, the newest with work first; no attributor where nothing is due."""

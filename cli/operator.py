@@ -7,12 +7,13 @@ import platformdirs
 
 from database.errors import Refused, Unauthenticated
 from database.identity import Principal, verify_token
+from database.settings import get_settings
 
 
 def token_file() -> Path:
     """Where `royalty login` keeps the token; `ROYALTY_TOKEN_FILE` names another place (two operators, one terminal)."""
-    given = os.environ.get("ROYALTY_TOKEN_FILE")
-    return Path(given) if given else Path(platformdirs.user_config_dir("royalty")) / "token"
+    given = get_settings().royalty_token_file
+    return given if given is not None else Path(platformdirs.user_config_dir("royalty")) / "token"
 
 
 def save_token(token: str) -> Path:

@@ -7,6 +7,7 @@ issuer can take the built-in one's place: the API checks issuer, audience and si
 
 import json
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -41,6 +42,8 @@ SCOPES = (
 _CONFLICTING = (("runs:write", "runs:approve"), ("payouts:write", "payouts:approve"))
 
 TOKEN_SECONDS = 8 * 3600
+
+_USERNAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{1,63}")
 
 _hasher = PasswordHasher()
 
@@ -91,9 +94,12 @@ def add_user(
     """Create a user.
 
     Raises:
-        Invalid: an unknown scope, two scopes that must be two people's, or a password under 8 characters.
+        Invalid: a name of another form, an unknown scope, two scopes that must be two people's, or a password under
+            8 characters.
         Conflict: the name is taken.
     """
+    if not _USERNAME.fullmatch(username):
+        raise Invalid(f"{username!r} is no user name: use 2 to 64 lower case letters, digits and . _ @ + -")
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown:
         raise Invalid(f"unknown scope {unknown[0]}; choose from {', '.join(SCOPES)}")

@@ -24,6 +24,8 @@ class Settings(BaseSettings):
 
     royalty_home: Path = Field(default_factory=_default_home)
     """Directory of everything this installation writes: embedded database, images, statements, keys."""
+    royalty_token_file: Path | None = None
+    """Where the command line keeps the operator's access token; None is the user's configuration directory."""
     royalty_model: str | None = None
     """Path or hub id of the Stable Diffusion pipeline; None is the bundled miniature."""
     royalty_embedding_model: str | None = None

@@ -157,7 +157,9 @@ def act_for(session: Session, user_id: int) -> None:
     The setting ends with the transaction, so that a pooled connection never carries one user into another's request.
     """
     session.execute(
-        text("SELECT set_config('transaction_read_only', 'on', true), set_config('app.user_id', :user_id, true)"),
+        text(
+            "SELECT set_config('transaction_read_only', 'on', true), set_config('app.user_id', :user_id, true)"
+        ),
         {"user_id": str(user_id)},
     )
 

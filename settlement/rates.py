@@ -187,13 +187,14 @@ class Terms:
 
     def objection(self, moment: datetime, rate_card_id: str | None, currency: str) -> str | None:
         """Why a sale of that moment, rate card (None: the default) and currency cannot earn; None if it can."""
+        # Whatever the rate card: the platform's terms say who gets the content's share.
+        platform = next((p for p in self.platforms if p.valid_from <= moment), None)
+        if platform is None:
+            return (
+                f"no platform terms are in force on {moment.date()}; load a catalogue with an earlier "
+                "valid_from"
+            )
         if rate_card_id is None:
-            platform = next((p for p in self.platforms if p.valid_from <= moment), None)
-            if platform is None:
-                return (
-                    f"no platform terms are in force on {moment.date()}; load a catalogue with an earlier "
-                    "valid_from"
-                )
             rate_card_id = platform.default_rate_card_id
         if rate_card_id not in self.rate_cards:
             return f"there is no rate card {rate_card_id}; add it to the catalogue and load it"

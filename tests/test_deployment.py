@@ -93,3 +93,15 @@ def test_the_image_does_not_run_as_root() -> None:
 def test_what_continuous_integration_runs_is_executable() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert os.access(ROOT / ".ci" / "install-tools", os.X_OK)
+
+
+def test_workers_see_pictures_and_models_and_nothing_else_of_the_data_directory(
+    compose: dict[str, Any],
+) -> None:
+    """The key that signs tokens is the API's and the operators', payment files are the operators' alone."""
+    mounted = {
+        name: {volume.split(":")[0] for volume in compose["services"][name]["volumes"]} for name in OURS
+    }
+    assert mounted["worker"] == mounted["beat"] == mounted["migrate"] == {"images", "models"}
+    assert mounted["api"] == {"images", "models", "keys"}
+    assert mounted["cli"] == {"images", "keys", "office"}

@@ -1,7 +1,7 @@
 -- Attribution's guarantees.
 
 -- The shares of an attributed image are its players', one each, and sum to 10^9; checked once per attribution, at commit.
--- A share added later would take the sum past 10^9 or a slot past the players: the slot check below closes that.
+-- A row added after that check has run (SET CONSTRAINTS ALL IMMEDIATE) finds no free slot or coalition: see below.
 CREATE FUNCTION guard.check_attribution() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -49,6 +49,38 @@ CREATE TRIGGER attribution_final AFTER INSERT ON attribution.attribution_share
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_attribution_part();
 CREATE TRIGGER attribution_final AFTER INSERT ON attribution.coalition_value
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_attribution_part();
+
+-- With the primary keys this leaves exactly as many places as the game has players and coalitions.
+CREATE FUNCTION guard.check_share_slot() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM added JOIN ONLY attribution.attribution AS a ON a.id = added.attribution_id
+               WHERE added.slot < 0 OR added.slot >= a.players) THEN
+        RAISE EXCEPTION 'a share has a slot that its game does not have'
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'share_slot_in_game';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION guard.check_coalition() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM added JOIN ONLY attribution.attribution AS a ON a.id = added.attribution_id
+               WHERE added.coalition >= 1 << a.players) THEN
+        RAISE EXCEPTION 'a value belongs to a coalition that its game does not have'
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'coalition_in_game';
+    END IF;
+    RETURN NULL;
+END
+$$;
+ALTER FUNCTION guard.check_share_slot() OWNER TO royalty_guard;
+ALTER FUNCTION guard.check_coalition() OWNER TO royalty_guard;
+CREATE TRIGGER share_slot_in_game AFTER INSERT ON attribution.attribution_share
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_share_slot();
+CREATE TRIGGER coalition_in_game AFTER INSERT ON attribution.coalition_value
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_coalition();
+ALTER TABLE attribution.attribution_share ENABLE ALWAYS TRIGGER share_slot_in_game;
+ALTER TABLE attribution.coalition_value ENABLE ALWAYS TRIGGER coalition_in_game;
 ALTER TABLE attribution.attribution_share ENABLE ALWAYS TRIGGER attribution_final;
 ALTER TABLE attribution.coalition_value ENABLE ALWAYS TRIGGER attribution_final;
 

@@ -59,8 +59,8 @@ class Journal(Base):
         CheckConstraint("reverses <> id", name="reverses_another"),
         # Target of the posting's foreign key: see Posting.
         UniqueConstraint("id", "lines", "booked_at"),
-        # BRIN, because journals come about in the order of time; and a btree would be taken for the foreign key check of
-        # postings, which then reads every journal of a period's last instant for each of their lines.
+        # BRIN, because journals come about in the order of time; and a btree would be taken for the foreign key check
+        # of postings, which then reads every journal of a period's last instant for each of their lines.
         Index(None, "booked_at", postgresql_using="brin"),
         {"schema": "ledger"},
     )

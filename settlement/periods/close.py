@@ -19,7 +19,7 @@ from settlement.periods.calendar import find_period, require_earlier_closed
 from settlement.periods.models import Period, RoyaltyRun
 from settlement.periods.totals import PayeeDifference, RunTotals, differences
 from settlement.posting import post_run
-from settlement.statements.issue import issue_statements
+from settlement.statements.issue import check_ledger, issue_statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     session.flush()
     # Last, because it waits for whoever is posting now and keeps others waiting until the commit.
     seal(session, period_id, period.ends_at, actor)
+    # Whoever posted into the period after the statements were made is on none of them, and could never be again.
+    check_ledger(session, period)
     return Closing(period_id, draft.totals, differences(draft.totals, last), statements, posted.posted)
 
 

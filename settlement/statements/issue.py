@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
+from database.errors import Conflict
 from settlement.balance import of_which
 from settlement.payees import party_digests
 from settlement.periods.calendar import last_instant
@@ -75,7 +76,7 @@ def issue_statements(session: Session, period: Period, progress: Progress | None
     Raises:
         ValueError: a summary does not agree with the ledger, or a statement's parts do not add up: a defect.
     """
-    _check_ledger(session, period)
+    check_ledger(session, period)
     sections = _Sections(session, period)
     number = session.execute(text("SELECT coalesce(max(number), 0) FROM settlement.statement")).scalar_one()
     journals = _journals(session, period, sections.accounts)
@@ -144,8 +145,12 @@ def _key(period: Period, account: Account) -> str:
     return STATEMENT.key.format(period=period.period_id, payee=account.payee_id, currency=account.currency)
 
 
-def _check_ledger(session: Session, period: Period) -> None:
-    """A statement closes with the ledger's balance at the period's last instant, and every balance has one."""
+def check_ledger(session: Session, period: Period) -> None:
+    """A statement closes with the ledger's balance at the period's last instant, and every balance has one.
+
+    Raises:
+        Conflict: it does not, because something was posted into the period since it was calculated.
+    """
     row = session.execute(
         text(
             f"""
@@ -165,8 +170,9 @@ def _check_ledger(session: Session, period: Period) -> None:
         {"ends_at": period.ends_at},
     ).first()
     if row is not None:
-        raise ValueError(
-            f"the statement of {row[0]} closes with {row[2]} micros of {row[1]}, the ledger with {row[3]}"
+        raise Conflict(
+            f"the statement of {row[0]} would close with {row[2]} micros of {row[1]}, the ledger with {row[3]}:"
+            f" something was posted meanwhile; calculate period {period.period_id} again"
         )
 
 

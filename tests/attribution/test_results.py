@@ -116,3 +116,30 @@ def test_a_result_that_misses_a_coalition_is_not_committed(
     record_results(db, method, [ImageResult(first, None, whole.players, whole.coalitions[:-1], None, {}, {})])
     with pytest.raises(IntegrityError, match="7 coalition values of 8"):
         db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+
+
+@pytest.mark.parametrize(
+    ("row", "guarantee"),
+    [
+        (
+            "attribution_share (attribution_id, slot, player, phi_numerator, placebo_mean, adjusted_numerator,"
+            " placebo_threshold, paid_numerator, share_ppb) VALUES (:id, 3, 'shell', 0, 0, 0, 0, 0, 1000000)",
+            "share_slot_in_game",
+        ),
+        (
+            "coalition_value (attribution_id, coalition, value, picture_sha256, prompt_sha256)"
+            " VALUES (:id, 8, 0, sha256(''), sha256(''))",
+            "coalition_in_game",
+        ),
+    ],
+)
+def test_nothing_joins_an_attribution_whose_check_has_run(
+    db: Session, logged: tuple[int, list[int]], row: str, guarantee: str
+) -> None:
+    method, (first, _) = logged
+    record_results(db, method, [result(first)])
+    db.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))  # the check at commit has run and is spent
+    key = db.scalars(text("SELECT id FROM attribution.attribution")).one()
+    with pytest.raises(IntegrityError) as refused:
+        db.execute(text(f"INSERT INTO attribution.{row}"), {"id": key})
+    assert guarantee in str(refused.value.orig.diag.constraint_name)  # type: ignore[union-attr]

@@ -41,6 +41,8 @@ def test_maker_and_checker_scopes_do_not_meet(db: Session) -> None:
         identity.add_user(db, "mara", "a long password", ["runs:write", "runs:approve"])
     with pytest.raises(Invalid, match="unknown scope"):
         identity.add_user(db, "mara", "a long password", ["everything"])
+    with pytest.raises(Invalid, match="lower case"):
+        identity.add_user(db, "Mara", "a long password", [])
     identity.add_user(db, "mara", "a long password", [])
     with pytest.raises(Conflict, match="exists already"):
         identity.add_user(db, "mara", "a long password", [])
