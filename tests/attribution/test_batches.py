@@ -1,6 +1,9 @@
 """What a worker does with the queue, batch by batch."""
 
+import psycopg
+import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from attribution import jobs
 from attribution.catalogue import record_artists
@@ -94,3 +97,24 @@ def test_other_workers_are_called_where_there_is_more_than_a_batch(
     calls: list[str] = []
     worker.run(seconds=60, more=lambda: calls.append("more"))
     assert calls == ["more"]
+
+
+def test_a_batch_that_cannot_be_written_is_given_back(world: str, worker: Worker, tiny: Model) -> None:
+    log_images_of(tiny, 0, 2)
+    with psycopg.connect(world, autocommit=True) as admin:
+        admin.execute(
+            "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no disk'; END $$"
+        )
+        admin.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON attribution.attribution EXECUTE FUNCTION public.refuse()"
+        )
+        with pytest.raises(DBAPIError, match="no disk"):
+            run(worker)
+        with session(Role.ATTRIBUTION) as opened:
+            found = jobs.status(opened)
+            # The worker lives on and would renew its leases for ever.
+            assert (found.pending, found.leased, found.done) == (2, 0, 0)
+            opened.execute(text("UPDATE attribution.attribution_job SET next_attempt_at = clock_timestamp()"))
+        admin.execute("DROP TRIGGER refuse ON attribution.attribution")
+    found = run(worker)
+    assert (found.done, found.open, found.failed) == (2, 0, 0)
