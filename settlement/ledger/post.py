@@ -153,18 +153,19 @@ def reverse(
 
 
 # Kept for the life of the connection, so that a single journal does not create tables. Analysed once while empty: from
-# then on the planner goes by their size, and finds a few journals' accounts and keys by index in any ledger.
+# then on the planner goes by their size, and finds a few journals' accounts and keys by index in any ledger. Texts have
+# the collation of the ledger's indexes, or those would not be used.
 _STAGE = """
 CREATE TEMP TABLE ledger_stage (
-    key text COLLATE "C" NOT NULL, kind text NOT NULL, booked_at timestamptz NOT NULL, value_date date NOT NULL,
-    actor text NOT NULL, approved_by text, reverses text COLLATE "C", movable boolean NOT NULL, line integer NOT NULL,
-    account text COLLATE "C" NOT NULL, class text NOT NULL, currency char(3) NOT NULL, amount bigint NOT NULL
+    key text NOT NULL, kind text NOT NULL, booked_at timestamptz NOT NULL, value_date date NOT NULL,
+    actor text NOT NULL, approved_by text, reverses text, movable boolean NOT NULL, line integer NOT NULL,
+    account text NOT NULL, class text NOT NULL, currency char(3) NOT NULL, amount bigint NOT NULL
 ) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE ledger_head (
-    key text COLLATE "C", kind text, booked_at timestamptz, value_date date, actor text, approved_by text,
-    reverses text COLLATE "C", lines integer, content_sha256 bytea
+    key text, kind text, booked_at timestamptz, value_date date, actor text, approved_by text, reverses text,
+    lines integer, content_sha256 bytea
 ) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE ledger_posted (key text COLLATE "C", id bigint, fresh boolean) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE ledger_posted (key text, id bigint, fresh boolean) ON COMMIT DELETE ROWS;
 ANALYZE pg_temp.ledger_stage, pg_temp.ledger_head, pg_temp.ledger_posted
 """
 
@@ -409,8 +410,8 @@ def _check_heads(session: Session) -> int:
         session,
         """
         SELECT h.reverses, other.key FROM pg_temp.ledger_head AS h
-        JOIN ledger.journal AS j ON j.key = h.reverses
-        JOIN ledger.journal AS other ON other.reverses = j.id AND other.key <> h.key
+        JOIN ledger.journal AS other ON other.reverses = (SELECT j.id FROM ledger.journal AS j WHERE j.key = h.reverses)
+        WHERE h.reverses IS NOT NULL AND other.key <> h.key
         """,
         Conflict,
         "journal {0} is reversed already, by {1}",
@@ -423,7 +424,7 @@ _ACCOUNTS = """
 INSERT INTO ledger.account (code, class, currency)
 SELECT s.account, min(s.class), min(s.currency) FROM pg_temp.ledger_stage AS s
 WHERE NOT EXISTS (SELECT FROM ledger.account AS a WHERE a.code = s.account)
-GROUP BY s.account ORDER BY s.account
+GROUP BY s.account ORDER BY s.account COLLATE "C"
 ON CONFLICT (code) DO NOTHING
 """
 
@@ -431,9 +432,10 @@ _JOURNALS = """
 WITH written AS (
     INSERT INTO ledger.journal
         (kind, key, booked_at, value_date, lines, content_sha256, reverses, actor, approved_by)
-    SELECT h.kind, h.key, h.booked_at, h.value_date, h.lines, h.content_sha256, j.id, h.actor, h.approved_by
-    FROM pg_temp.ledger_head AS h LEFT JOIN ledger.journal AS j ON j.key = h.reverses
-    ORDER BY h.key
+    SELECT h.kind, h.key, h.booked_at, h.value_date, h.lines, h.content_sha256,
+           (SELECT j.id FROM ledger.journal AS j WHERE j.key = h.reverses), h.actor, h.approved_by
+    FROM pg_temp.ledger_head AS h
+    ORDER BY h.key COLLATE "C"
     ON CONFLICT (key) DO NOTHING
     RETURNING id, key
 )
