@@ -21,7 +21,7 @@ from attribution.generation import ImageRecord, same_words_logged
 from attribution.image_file import BadLine
 from attribution.ingest import Status, log_images
 from attribution.pictures import store_picture
-from attribution.pipeline import Model
+from attribution.pipeline import Model, public_name
 from attribution.prompt_file import PromptFile, PromptLine
 from attribution.render import RenderEngine, RenderRequest, initial_latents, latents_sha256
 from database.engine import session
@@ -61,7 +61,7 @@ def pipeline_settings(model: Model) -> dict[str, Any]:
     pipeline = model.pipeline
     side = int(pipeline.unet.config.sample_size) * int(pipeline.vae_scale_factor)
     return {
-        "model": model.source,
+        "model": public_name(model.source),
         "weights_sha256": model.weights_sha256,
         "scheduler": type(pipeline.scheduler).__name__,
         # Through JSON, as the log keeps it: tuples become lists.

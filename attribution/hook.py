@@ -23,7 +23,7 @@ from PIL import Image as Picture
 from attribution.generation import ImageRecord
 from attribution.ingest import Outcome, Status, log_images
 from attribution.pictures import store_picture
-from attribution.pipeline import pipeline_folder, weights_sha256
+from attribution.pipeline import pipeline_folder, public_name, weights_sha256
 from attribution.render import initial_latents, latents_sha256
 from database.engine import session
 from database.errors import Conflict, Invalid
@@ -154,7 +154,7 @@ class LoggedPipeline:
             "height": height,
             "scheduler": type(scheduler).__name__,
             "scheduler_config": json.loads(json.dumps(dict(scheduler.config))),
-            "model": self._source,
+            "model": public_name(self._source),
             "weights_sha256": self._weights_sha256,
             "extra": {
                 "device": self._pipeline.device.type,

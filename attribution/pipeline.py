@@ -198,6 +198,17 @@ def weights_sha256(folder: Path) -> bytes:
     return _digest_of(folder, _existing(folder, patterns))
 
 
+def public_name(source: str | Path) -> str:
+    """What logs and statements call a model: its hub id, or its folder's name without the way to it.
+
+    A path would say where somebody keeps things, and would be another one on another machine.
+    """
+    if Path(source) == MINIATURE_PATH:
+        return "miniature"
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else str(source)
+
+
 def pipeline_folder(source: str | Path) -> Path:
     """The folder of a pipeline that is on this machine already, by folder or hub id.
 

@@ -10,8 +10,17 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from attribution.pipeline import Model, check_tokenizer, load_model, weights_sha256
+from attribution.miniature import MINIATURE_PATH
+from attribution.pipeline import Model, check_tokenizer, load_model, public_name, weights_sha256
 from database.errors import Invalid, NotFound, Unavailable
+
+
+def test_a_model_is_called_by_what_it_is_and_not_by_where_it_lies(tmp_path: Path) -> None:
+    assert public_name(MINIATURE_PATH) == "miniature"
+    hub_id = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    assert public_name(hub_id) == hub_id
+    (tmp_path / "ours").mkdir()
+    assert public_name(tmp_path / "ours") == "ours"
 
 
 def test_a_folder_loads_for_coalitions(tiny: Model) -> None:
