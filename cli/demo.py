@@ -247,10 +247,11 @@ def _close(period_id: str) -> None:
         draft = hand_in(period_id, "mara")
         approve_draft(period_id, "chen", draft.sha256.hex())
     closing = close_period(period_id, "mara")
+    totals = closing.totals
     show(
-        f"{period_id}: {closing.totals.sales} sales, {closing.totals.pending} pending, {closing.totals.lines} lines,"
+        f"{period_id}: {totals.sales} sales ({totals.pending} pending, {totals.unattributed} unattributed),"
+        f" {totals.lines} lines, {closing.statements} statements, {closing.journals} journals"
     )
-    show(f"         {closing.statements} statements, {closing.journals} journals")
 
 
 def _pay(execution_date: date, *, settled_on: date, rejected: str | None = None) -> None:
