@@ -21,7 +21,7 @@ from attribution.generation import ImageRecord, same_words_logged
 from attribution.image_file import BadLine
 from attribution.ingest import Status, log_images
 from attribution.pictures import store_picture
-from attribution.pipeline import Model, public_name
+from attribution.pipeline import Model, loggable_config, public_name
 from attribution.prompt_file import PromptFile, PromptLine
 from attribution.render import RenderEngine, RenderRequest, initial_latents, latents_sha256
 from database.engine import session
@@ -64,8 +64,7 @@ def pipeline_settings(model: Model) -> dict[str, Any]:
         "model": public_name(model.source),
         "weights_sha256": model.weights_sha256,
         "scheduler": type(pipeline.scheduler).__name__,
-        # Through JSON, as the log keeps it: tuples become lists.
-        "scheduler_config": json.loads(json.dumps(dict(pipeline.scheduler.config))),
+        "scheduler_config": loggable_config(pipeline.scheduler),
         "width": side,
         "height": side,
     }

@@ -8,7 +8,6 @@ Every picture has a seed of its own, from which its initial latents are drawn on
 it, an attribution worker can make it again. A setting that changes the picture and cannot be logged is refused.
 """
 
-import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from PIL import Image as Picture
 from attribution.generation import ImageRecord
 from attribution.ingest import Outcome, Status, log_images
 from attribution.pictures import store_picture
-from attribution.pipeline import pipeline_folder, public_name, weights_sha256
+from attribution.pipeline import loggable_config, pipeline_folder, public_name, weights_sha256
 from attribution.render import initial_latents, latents_sha256
 from database.engine import session
 from database.errors import Conflict, Invalid
@@ -153,7 +152,7 @@ class LoggedPipeline:
             "width": width,
             "height": height,
             "scheduler": type(scheduler).__name__,
-            "scheduler_config": json.loads(json.dumps(dict(scheduler.config))),
+            "scheduler_config": loggable_config(scheduler),
             "model": public_name(self._source),
             "weights_sha256": self._weights_sha256,
             "extra": {

@@ -6,6 +6,7 @@ unless that is allowed.
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -207,6 +208,16 @@ def public_name(source: str | Path) -> str:
         return "miniature"
     folder = Path(source).expanduser()
     return folder.resolve().name if folder.is_dir() else str(source)
+
+
+def loggable_config(scheduler: Any) -> dict[str, Any]:
+    """A diffusers scheduler's configuration as JSON holds it.
+
+    Infinity is left out, which JSON has no word for: it stands only where it is the default anyway
+    (`lambda_min_clipped` of DPM-Solver++), so that a scheduler made of the rest is the same.
+    """
+    config: dict[str, Any] = json.loads(json.dumps(dict(scheduler.config)))  # tuples become lists
+    return {name: value for name, value in config.items() if value not in (math.inf, -math.inf)}
 
 
 def pipeline_folder(source: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """Loading models: hashes, the tokenizer's guard, the text window, and what a person is told when one is missing."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,15 @@ import torch
 from transformers import CLIPTokenizer
 
 from attribution.miniature import MINIATURE_PATH
-from attribution.pipeline import Model, check_tokenizer, load_model, public_name, weights_sha256
+from attribution.pipeline import (
+    Model,
+    check_tokenizer,
+    load_model,
+    loggable_config,
+    public_name,
+    weights_sha256,
+)
+from attribution.render import DETERMINISTIC_SCHEDULERS, make_scheduler
 from database.errors import Invalid, NotFound, Unavailable
 
 
@@ -21,6 +30,17 @@ def test_a_model_is_called_by_what_it_is_and_not_by_where_it_lies(tmp_path: Path
     assert public_name(hub_id) == hub_id
     (tmp_path / "ours").mkdir()
     assert public_name(tmp_path / "ours") == "ours"
+
+
+@pytest.mark.parametrize("scheduler", sorted(DETERMINISTIC_SCHEDULERS))
+def test_a_logged_scheduler_is_made_again(scheduler: str) -> None:
+    made = make_scheduler(scheduler, {"beta_schedule": "scaled_linear"})
+    logged = loggable_config(made)
+    json.dumps(logged, allow_nan=False)
+    again = dict(make_scheduler(scheduler, logged).config)
+    assert {name: again[name] for name in made.config if not name.startswith("_")} == {
+        name: value for name, value in made.config.items() if not name.startswith("_")
+    }
 
 
 def test_a_folder_loads_for_coalitions(tiny: Model) -> None:

@@ -48,7 +48,9 @@ def float_pictures(engine: RenderEngine, requests: Sequence[RenderRequest]) -> l
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_the_same_pictures_as_the_pipeline(tiny: Model, scheduler: str) -> None:
+def test_the_same_pictures_as_the_pipeline(
+    tiny: Model, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requests = [
         request_for(tiny, "a big star", scheduler=scheduler, guidance=7.5),
         request_for(tiny, "", scheduler=scheduler, guidance=7.5),
@@ -58,7 +60,8 @@ def test_the_same_pictures_as_the_pipeline(tiny: Model, scheduler: str) -> None:
         request_for(tiny, "a circle", scheduler=scheduler, steps=5, width=48, height=32),
     ]
     ours = float_pictures(RenderEngine(tiny, bucket=6), requests)
-    tiny.pipeline.scheduler = make_scheduler(scheduler, requests[0].scheduler_config)
+    # Put back afterwards: other tests log what this pipeline is made with.
+    monkeypatch.setattr(tiny.pipeline, "scheduler", make_scheduler(scheduler, requests[0].scheduler_config))
     for request, picture in zip(requests, ours, strict=True):
         theirs = tiny.pipeline(
             request.prompt,
