@@ -154,7 +154,7 @@ def _images(prompts: PromptFile) -> list[str]:
 
 
 def _attribute(images: list[str]) -> None:
-    """Run a worker, in a process of its own, until these images are attributed; nothing to do if they are.
+    """Run workers, in processes of their own, until these images are attributed; nothing to do if they are.
 
     A second run must not attribute the late images before their period is cut off, so it looks before it starts one.
     """
@@ -162,8 +162,13 @@ def _attribute(images: list[str]) -> None:
         if attributed_images(opened, images) >= set(images):
             return
     log = get_settings().royalty_home / "worker.log"
+    command = [sys.executable, "-m", "attribution.worker"]
     with log.open("ab") as output, progress("attributing") as advance:
-        worker = subprocess.Popen([sys.executable, "-m", "attribution.worker"], stdout=output, stderr=output)
+        # One for each core: a worker renders on as many threads as its method version names, which is one.
+        workers = [
+            subprocess.Popen(command, stdout=output, stderr=output)
+            for _ in range(min(4, os.cpu_count() or 1))
+        ]
         try:
             while True:
                 with session(Role.ATTRIBUTION) as opened:
@@ -176,14 +181,16 @@ def _attribute(images: list[str]) -> None:
                     raise Unavailable(
                         f"{failed} images could not be attributed: `royalty attribution status` says why"
                     )
-                if worker.poll() is not None:
+                if any(worker.poll() is not None for worker in workers):
                     raise Unavailable(
-                        f"the worker is gone (see {log}): run the same command again, nothing is lost"
+                        f"a worker is gone (see {log}): run the same command again, nothing is lost"
                     )
                 time.sleep(0.3)
         finally:
-            worker.send_signal(signal.SIGTERM)
-            worker.wait()
+            for worker in workers:
+                worker.send_signal(signal.SIGTERM)
+            for worker in workers:
+                worker.wait()
 
 
 def _sell(early: list[str], late: list[str]) -> None:
