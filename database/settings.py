@@ -34,8 +34,6 @@ class Settings(BaseSettings):
     """Whether models that are not on this machine may be fetched from the hub."""
     royalty_method: str = "exact"
     """Which built-in method version new images are attributed with: `exact`, or `quick` (2 steps, for a first look)."""
-    royalty_threads: int | None = None
-    """CPU threads of one attribution worker; None lets the method version decide."""
     database_url: str | None = None
     """postgresql://host:port/database of a server; None is the embedded PostgreSQL. Each process adds its role."""
     database_name: str = "royalty"
