@@ -84,7 +84,7 @@ def send_wake_up() -> bool:
 
 
 def wake_after_commit(session: Session) -> None:
-    """Send one wake-up when this session's transaction commits, and none if it rolls back."""
+    """Send one wake-up when the caller's transaction commits, and none if it rolls back."""
     session.info[_WAKE] = True
 
 

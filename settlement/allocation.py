@@ -5,6 +5,9 @@ to the parts that lost the largest fraction, ties by id in byte order (`str.enco
 So parts add up to the whole exactly, each is within one unit of its exact value, and the order of the input
 does not matter. Amounts are micros; shares, splits and rates are parts per billion (`money.PPB`).
 
+A period is divided in SQL (`settlement.periods.calculation`); this is the same arithmetic in a form that can be read
+and proven, and the tests hold the SQL against it.
+
 Arguments that break a rule stated here raise ValueError: people's input is checked where it is read.
 """
 

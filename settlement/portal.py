@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from database.errors import NotFound
 from settlement.balance import OfWhich, of_which
-from settlement.statements.models import MOVEMENTS
+from settlement.statements.body import MOVEMENTS
 
 CONTENT = "content"
 """What the player `C` is called."""

@@ -19,7 +19,7 @@ def open_hold(
         NotFound: no such payee.
     """
     if session.get(Payee, payee_id) is None:
-        raise NotFound(f"no payee {payee_id}; `royalty catalogue show` lists them")
+        raise NotFound(f"no payee {payee_id}; look it up in the catalogue file")
     hold = Hold(payee_id=payee_id, reason=reason, actor=actor, expected_until=expected_until)
     session.add(hold)
     session.flush()

@@ -52,7 +52,9 @@ def create_batch(session: Session, currency: str, execution_date: date, maker: s
             )
     decisions = plan(session, currency)
     if not any(decision.amount for decision in decisions):
-        raise Refused(f"nobody can be paid in {currency} now; `royalty payout create --dry-run` shows why")
+        raise Refused(
+            f"nobody can be paid in {currency} now; `royalty payout create {currency} --dry-run` shows why"
+        )
     debtor_id, debtor_version = _debtor(session)
     prefix = f"{currency}-{execution_date:%Y%m%d}-"
     earlier = select(func.count()).where(PayoutBatch.batch_id.startswith(prefix, autoescape=True))

@@ -8,20 +8,7 @@ from database.errors import NotFound
 from settlement.ledger.models import Journal
 from settlement.payees import Payee
 from settlement.periods.models import Period
-
-MOVEMENTS = (
-    "royalties",
-    "late",
-    "adjustments",
-    "refunds",
-    "reserves",
-    "recoupment",
-    "tax",
-    "claims",
-    "fx",
-    "payments",
-)
-"""The summary between opening and closing, in the order a reader adds it up."""
+from settlement.statements.body import MOVEMENTS
 
 
 class Statement(Base):

@@ -14,7 +14,7 @@ from database.engine import conninfo, engine, session
 from database.roles import Role
 from settlement import portal
 from settlement.payouts.holds import open_hold, release_hold
-from settlement.statements.models import MOVEMENTS
+from settlement.statements.body import MOVEMENTS
 from tests.api.books import PERIOD, settle
 from tests.api.users import user
 
