@@ -1,0 +1,20 @@
+"""What an auditor asks of the ledger."""
+
+from collections.abc import Sequence
+
+from alembic import op
+
+from database.migrate import run_sql_file
+
+revision: str = "0010"
+down_revision: str | None = "0009"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    run_sql_file(op.get_bind(), "settlement/audit/sql/0010_auditors_room.sql")
+
+
+def downgrade() -> None:
+    pass

@@ -1,0 +1,1 @@
+-- The ledger's log, seals with closing balances, checkpoints.

@@ -1,0 +1,1 @@
+-- Posting straight into journals and postings.
