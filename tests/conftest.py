@@ -4,8 +4,8 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 # Before anything reads the settings: tests never touch the installation of the person who runs them.
@@ -101,6 +101,12 @@ def database(_template: None) -> Iterator[str]:
     """A migrated database of the test's own: commits stay, roles connect. Yields a superuser's conninfo."""
     with _own_database() as own:
         yield own
+
+
+@pytest.fixture
+def new_database(_template: None) -> Callable[[], AbstractContextManager[str]]:
+    """Makes a `database` whenever it is entered: for tests that need one for each of many histories."""
+    return _own_database
 
 
 @pytest.fixture(scope="module")
