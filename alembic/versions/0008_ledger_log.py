@@ -17,4 +17,22 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    pass
+    op.execute("""
+        SET ROLE audit_owner;
+        DROP VIEW audit.record_account, audit.record_journal, audit.record_posting, audit.record_seal,
+            audit.record_closing_balance, audit.record_statement, audit.record_checkpoint, audit.log, audit.log_nodes,
+            audit.checkpoints, audit.closing_balances, audit.seals;
+        CREATE VIEW audit.seals AS SELECT name, sealed_before, actor, recorded_at FROM ledger.seal;
+        GRANT SELECT ON audit.seals TO auditor;
+        REVOKE USAGE ON SCHEMA audit FROM settlement, payer;
+        RESET ROLE;
+        DROP TRIGGER seals_follow_each_other ON ledger.seal;
+        DROP FUNCTION guard.check_seal();
+        DROP FUNCTION guard.write_closing_balances(ledger.seal);
+        DROP TABLE ledger.closing_balance, ledger.log_node, ledger.log_leaf, ledger.checkpoint;
+        ALTER TABLE ledger.seal DROP COLUMN log_size, DROP COLUMN log_root;
+        DROP FUNCTION guard.check_closing_balances();
+        DROP FUNCTION guard.check_nodes();
+        DROP FUNCTION guard.check_log();
+        DROP FUNCTION guard.lock_log();
+    """)

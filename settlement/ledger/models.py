@@ -1,6 +1,7 @@
 """Accounts, journals and postings. What must never be false the database enforces (`sql/0001_ledger_guard.sql`)."""
 
 from datetime import date, datetime
+from decimal import Decimal
 
 from sqlalchemy import (
     CHAR,
@@ -9,6 +10,8 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    Numeric,
+    SmallInteger,
     UniqueConstraint,
     func,
 )
@@ -118,10 +121,96 @@ class Seal(Base):
     """Everything booked before `sealed_before` is final: no journal may be booked there any more."""
 
     __tablename__ = "seal"
-    __table_args__ = ({"schema": "ledger"},)
+    __table_args__ = (
+        CheckConstraint("(log_size IS NULL) = (log_root IS NULL)", name="head_whole"),
+        CheckConstraint("octet_length(log_root) = 32", name="log_root_length"),
+        CheckConstraint("log_size >= 0", name="log_size_not_negative"),
+        {"schema": "ledger"},
+    )
 
     name: Mapped[str] = mapped_column(primary_key=True)
     """What was sealed, for people: a period's name."""
     sealed_before: Mapped[datetime] = mapped_column(unique=True)
     actor: Mapped[str]
+    recorded_at: Mapped[RecordedAt]
+    log_size: Mapped[int | None]
+    """Leaves in the log just before the seal; None in seals older than the log."""
+    log_root: Mapped[bytes | None]
+    """Their root."""
+
+
+class ClosingBalance(Base):
+    """One account's trial balance over what a seal sealed, by booking date. Written by the seal (trigger)."""
+
+    __tablename__ = "closing_balance"
+    __table_args__ = (
+        CheckConstraint("debits >= 0 AND credits <= 0", name="sides"),
+        CheckConstraint("opening + debits + credits = closing", name="adds_up"),
+        {"schema": "ledger"},
+    )
+
+    seal: Mapped[str] = mapped_column(ForeignKey(Seal.name), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey(Account.id), primary_key=True)
+    # Sums of BIGINT: wider than one.
+    opening: Mapped[Decimal] = mapped_column(Numeric(38, 0))
+    debits: Mapped[Decimal] = mapped_column(Numeric(38, 0))
+    credits: Mapped[Decimal] = mapped_column(Numeric(38, 0))
+    closing: Mapped[Decimal] = mapped_column(Numeric(38, 0))
+
+
+class LogLeaf(Base):
+    """One leaf of the log: what record, and the SHA-256 of its bytes. Dense from 0 (trigger)."""
+
+    __tablename__ = "log_leaf"
+    __table_args__ = (
+        CheckConstraint("index >= 0", name="index_not_negative"),
+        CheckConstraint(r"(kind || reference) !~ '[\x01-\x1f\x7f]'", name="without_control_characters"),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
+        UniqueConstraint("kind", "reference"),
+        {"schema": "ledger"},
+    )
+
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str]
+    reference: Mapped[str]
+    sha256: Mapped[bytes]
+    recorded_at: Mapped[RecordedAt]
+
+
+class LogNode(Base):
+    """The root of a complete subtree of the log: leaves [position * 2^level, (position + 1) * 2^level)."""
+
+    __tablename__ = "log_node"
+    __table_args__ = (
+        CheckConstraint("level IN (0, 8)", name="level_kept"),
+        CheckConstraint("octet_length(hash) = 32", name="hash_length"),
+        {"schema": "ledger"},
+    )
+
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[bytes]
+
+
+class Checkpoint(Base):
+    """A head of the log that was signed and has left the database."""
+
+    __tablename__ = "checkpoint"
+    __table_args__ = (
+        CheckConstraint("size >= 0", name="size_not_negative"),
+        CheckConstraint("octet_length(root) = 32", name="root_length"),
+        CheckConstraint(
+            r"starts_with(note, origin || E'\n' || size || E'\n' || encode(root, 'base64') || E'\n')",
+            name="says_its_head",
+        ),
+        {"schema": "ledger"},
+    )
+
+    size: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    origin: Mapped[str]
+    root: Mapped[bytes]
+    note: Mapped[str]
+    """A C2SP signed note."""
+    actor: Mapped[str]
+    created_by: Mapped[str] = mapped_column(server_default=func.session_user())
     recorded_at: Mapped[RecordedAt]
