@@ -28,6 +28,7 @@ def _register() -> None:
         catalogue,
         database,
         demo,
+        exports,
         images,
         payouts,
         periods,
@@ -49,6 +50,7 @@ def _register() -> None:
         statements,
         payouts,
         proofs,
+        exports,
         processes,
         demo,
     ):
