@@ -17,6 +17,8 @@ VIEWS = (
     "hold_changes",
     "journal_activity",
     "journal_entry_tests",
+    "log_gaps",
+    "log_totals",
     "payables_control",
     "payout_bank",
     "payout_faults",
@@ -24,6 +26,7 @@ VIEWS = (
     "postings",
     "powers",
     "row_security",
+    "seal_faults",
 )
 
 

@@ -351,18 +351,20 @@ def _manifest(books: Books, files: Sequence[FileEntry], formats: Sequence[Format
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _seal(books: Books) -> dict[str, str] | None:
-    """The first seal that covers the span; None while something can still be booked there."""
+def _seal(books: Books) -> dict[str, object] | None:
+    """The first seal that covers the span, with the head of the log then; None while something can be booked there."""
     row = books.connection.execute(
-        "SELECT name, sealed_before, recorded_at FROM audit.seals WHERE sealed_before >= %s"
+        "SELECT name, sealed_before, recorded_at, log_size, log_root FROM audit.seals WHERE sealed_before >= %s"
         " ORDER BY sealed_before LIMIT 1",
         (books.span.end,),
     ).fetchone()
     if row is None:
         return None
-    name, sealed_before, recorded_at = row
+    name, sealed_before, recorded_at, log_size, log_root = row
     return {
         "name": name,
         "sealed_before": sealed_before.astimezone(UTC).isoformat(),
         "recorded_at": recorded_at.astimezone(UTC).isoformat(),
+        "log_size": log_size,
+        "log_root": log_root,
     }

@@ -127,6 +127,86 @@ WHERE q.state = 'closed' GROUP BY q.period_id, s.currency;
 COMMENT ON VIEW audit.payables_control IS
     'what the statements of a closed period say is owed to all payees, against their accounts; difference must be 0';
 
+-- The log and the seals ----------------------------------------------------------------------------------------------
+
+CREATE VIEW audit.log_totals AS
+SELECT kind, count(*) AS leaves, min(index) AS first_index, max(index) AS last_index, min(recorded_at) AS first_recorded_at,
+       max(recorded_at) AS last_recorded_at
+FROM ledger.log_leaf GROUP BY kind;
+COMMENT ON VIEW audit.log_totals IS 'how many records of each kind are in the log';
+
+-- What a log of everything that is final cannot have. Newer records than the last seal may wait for the next one.
+CREATE VIEW audit.log_gaps AS
+SELECT x.place, x.kind, x.reference, x.fault
+FROM (
+    SELECT l.index AS place, l.kind, l.reference,
+           'follows ' || coalesce('leaf ' || l.before, 'the beginning') AS fault
+    FROM (SELECT index, kind, reference, lag(index) OVER (ORDER BY index) AS before FROM ledger.log_leaf) AS l
+    WHERE l.index <> coalesce(l.before + 1, 0)
+    UNION ALL
+    SELECT l.index, l.kind, l.reference, 'is in the log and nowhere else'
+    FROM ledger.log_leaf AS l
+    LEFT JOIN ledger.journal AS j ON l.kind = 'journal' AND j.key = l.reference
+    LEFT JOIN settlement.statement AS t ON l.kind = 'statement' AND t.statement_id = l.reference
+    LEFT JOIN ledger.seal AS s ON l.kind = 'seal' AND s.name = l.reference
+    LEFT JOIN ledger.checkpoint AS c ON l.kind = 'checkpoint' AND c.size::text = l.reference
+    WHERE l.kind IN ('journal', 'statement', 'seal', 'checkpoint')
+        AND coalesce(j.key, t.statement_id, s.name, c.size::text) IS NULL
+    UNION ALL
+    SELECT l.index, 'journal', j.key, 'is sealed, and not in the log before its seal'
+    FROM ledger.journal AS j
+    CROSS JOIN LATERAL (SELECT s.log_size FROM ledger.seal AS s WHERE s.sealed_before > j.booked_at
+                        ORDER BY s.sealed_before LIMIT 1) AS s
+    LEFT JOIN ledger.log_leaf AS l ON l.kind = 'journal' AND l.reference = j.key
+    WHERE s.log_size IS NOT NULL AND (l.index IS NULL OR l.index >= s.log_size)
+    UNION ALL
+    SELECT l.index, 'statement', t.statement_id, 'is sealed, and not in the log before its seal'
+    FROM settlement.statement AS t
+    JOIN settlement.period AS q ON q.period_id = t.period_id
+    JOIN ledger.seal AS s ON s.sealed_before = q.ends_at
+    LEFT JOIN ledger.log_leaf AS l ON l.kind = 'statement' AND l.reference = t.statement_id
+    WHERE s.log_size IS NOT NULL AND (l.index IS NULL OR l.index >= s.log_size)
+) AS x;
+COMMENT ON VIEW audit.log_gaps IS 'must be empty: missing places in the log, and sealed journals and statements that it lacks';
+
+-- Each seal's balances against the postings that it sealed.
+CREATE VIEW audit.seal_faults AS
+WITH seal AS (SELECT name, (row_number() OVER (ORDER BY sealed_before) - 1)::integer AS place FROM ledger.seal),
+-- A posting belongs to the first seal after it.
+ends AS (SELECT array_agg(sealed_before ORDER BY sealed_before) AS at FROM ledger.seal),
+sums AS (
+    SELECT s.place, b.account_id, b.opening, b.debits, b.credits, b.closing, 1 AS balances, 0 AS debits_due, 0 AS credits_due
+    FROM ledger.closing_balance AS b JOIN seal AS s ON s.name = b.seal
+    UNION ALL
+    SELECT width_bucket(p.booked_at, e.at), p.account_id, 0, 0, 0, 0, 0, sum(greatest(p.amount, 0)), sum(least(p.amount, 0))
+    FROM ledger.posting AS p CROSS JOIN ends AS e
+    WHERE p.booked_at < e.at[cardinality(e.at)] GROUP BY 1, 2
+),
+one AS (
+    SELECT place, account_id, sum(opening) AS opening, sum(debits) AS debits, sum(credits) AS credits, sum(closing) AS closing,
+           sum(balances) AS balances, sum(debits_due) AS debits_due, sum(credits_due) AS credits_due
+    FROM sums GROUP BY place, account_id
+),
+chain AS (
+    SELECT *, coalesce(sum(debits_due + credits_due) OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+                  AS opening_due,
+           lead(place) OVER w AS next_place
+    FROM one WINDOW w AS (PARTITION BY account_id ORDER BY place)
+)
+SELECT s.name AS seal, a.code AS account, f.item, f.sealed, f.due
+FROM chain AS c
+JOIN seal AS s ON s.place = c.place
+LEFT JOIN ledger.account AS a ON a.id = c.account_id
+CROSS JOIN LATERAL (VALUES
+    ('opening', c.opening, c.opening_due), ('debits', c.debits, c.debits_due), ('credits', c.credits, c.credits_due),
+    ('closing', c.closing, c.opening_due + c.debits_due + c.credits_due), ('balances', c.balances, 1),
+    ('balances carried into the next seal',
+     CASE WHEN c.next_place IS DISTINCT FROM c.place + 1 THEN 0 ELSE 1 END,
+     CASE WHEN c.place < (SELECT max(place) FROM seal) THEN 1
+          WHEN c.next_place IS NULL THEN 0 ELSE 1 END)) AS f (item, sealed, due)
+WHERE f.sealed <> f.due;
+COMMENT ON VIEW audit.seal_faults IS 'must be empty: closing balances of seals that are not the sum of the postings before them';
+
 -- Payouts against the bank --------------------------------------------------------------------------------------------
 
 -- Each attempt with the journals of its events and what they moved.
@@ -286,13 +366,24 @@ COMMENT ON VIEW audit.refunds IS 'refunds and chargebacks, and what they took ba
 COMMENT ON VIEW audit.roles IS 'database roles: who can log in, is superuser, sees every row, belongs to whom';
 COMMENT ON VIEW audit.royalty_lines IS 'who gets what of which sale: base, slice, share, split, amount';
 COMMENT ON VIEW audit.sales IS 'what was sold, its base, slice and rate card';
-COMMENT ON VIEW audit.seals IS 'before which instants the ledger is final, sealed by whom and when';
+COMMENT ON VIEW audit.seals IS 'before which instants the ledger is final, sealed by whom, when, and the head of the log then';
 COMMENT ON VIEW audit.statement_line IS 'the lines of statements exactly as their CSV and digest have them';
 COMMENT ON VIEW audit.statements IS 'every statement: summary, body as issued, SHA-256 of the body';
 COMMENT ON VIEW audit.suspense_ageing IS 'what is pending, unattributed or unclaimed, and since when';
 COMMENT ON VIEW audit.trial_balance IS 'by period and account: opening + debits + credits = closing, credits negative';
 COMMENT ON VIEW audit.unclaimed IS 'what lies there for artists without a contract';
 COMMENT ON VIEW audit.users IS 'who can log in to the platform, and their scopes';
+COMMENT ON VIEW audit.checkpoints IS 'signed heads of the log that have left the database';
+COMMENT ON VIEW audit.closing_balances IS 'what each seal fixed of every account, by booking date';
+COMMENT ON VIEW audit.log IS 'the log as it is stored: place, kind, reference, SHA-256 of the record';
+COMMENT ON VIEW audit.log_nodes IS 'hashes of complete subtrees of the log, as they are stored';
+COMMENT ON VIEW audit.record_account IS 'accounts, as their records are hashed for the log';
+COMMENT ON VIEW audit.record_checkpoint IS 'checkpoints, as their records are hashed for the log';
+COMMENT ON VIEW audit.record_closing_balance IS 'closing balances, as their records are hashed for the log';
+COMMENT ON VIEW audit.record_journal IS 'journals'' headers, as their records are hashed for the log';
+COMMENT ON VIEW audit.record_posting IS 'postings, as their journals'' records are hashed for the log';
+COMMENT ON VIEW audit.record_seal IS 'seals, as their records are hashed for the log';
+COMMENT ON VIEW audit.record_statement IS 'bodies of statements, as they are hashed for the log';
 COMMENT ON FUNCTION audit.amount(numeric, text) IS 'micros for people: 12340000 of EUR is 12.340000 EUR';
 COMMENT ON FUNCTION audit.billionths(numeric) IS 'shares, rates and v for people, with nine decimals';
 COMMENT ON FUNCTION audit.explain(bigint) IS 'everything behind one royalty line, by its line_id, down to the coalition values';
