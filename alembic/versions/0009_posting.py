@@ -1,8 +1,10 @@
 """Posting straight into journals and postings."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from alembic import op
+from sqlalchemy import text
 
 from database.migrate import run_sql_file
 
@@ -17,4 +19,28 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    pass
+    op.execute("""
+        DROP INDEX ledger.journal_reverses_key;
+        ALTER TABLE ledger.journal ADD CONSTRAINT journal_reverses_key UNIQUE (reverses);
+        DROP TRIGGER journal_id_given ON ledger.journal;
+        DROP FUNCTION guard.check_journal_ids();
+        REVOKE USAGE ON SEQUENCE ledger.journal_id_seq FROM settlement, payer;
+        REVOKE INSERT (id) ON ledger.journal FROM settlement, payer;
+        ALTER TABLE ledger.account ADD CONSTRAINT account_id_currency_key UNIQUE (id, currency);
+        ALTER TABLE ledger.journal ADD CONSTRAINT journal_id_lines_booked_at_key UNIQUE (id, lines, booked_at);
+        ALTER TABLE ledger.posting
+            ADD CONSTRAINT posting_account_id_currency_fkey
+                FOREIGN KEY (account_id, currency) REFERENCES ledger.account (id, currency),
+            ADD CONSTRAINT posting_journal_id_lines_booked_at_fkey
+                FOREIGN KEY (journal_id, lines, booked_at) REFERENCES ledger.journal (id, lines, booked_at);
+        DROP TRIGGER posting_checked ON ledger.posting;
+        DROP FUNCTION guard.check_postings();
+    """)
+    # As 0001 had it.
+    sql = (Path(__file__).parents[2] / "settlement/ledger/sql/0001_ledger_guard.sql").read_text(
+        encoding="utf-8"
+    )
+    first = sql[
+        sql.index("CREATE FUNCTION guard.check_journal()") : sql.index("ALTER FUNCTION guard.check_journal()")
+    ]
+    op.execute(text(first.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1).replace(":", r"\:")))

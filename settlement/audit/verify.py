@@ -354,7 +354,8 @@ CHECKS: tuple[Check, ...] = (
         SELECT 'ledger.' || x.object, x.guard, 'is missing'
         FROM (VALUES ('account', 'append_only'), ('journal', 'append_only'), ('posting', 'append_only'),
                      ('seal', 'append_only'), ('journal', 'journal_balances'), ('journal', 'journal_locks_seal'),
-                     ('journal', 'journal_not_sealed'), ('seal', 'seal_locks')) AS x (object, guard)
+                     ('journal', 'journal_not_sealed'), ('journal', 'journal_id_given'),
+                     ('posting', 'posting_checked'), ('seal', 'seal_locks')) AS x (object, guard)
         WHERE NOT EXISTS (SELECT FROM audit.guards AS g
                           WHERE g.schema = 'ledger' AND g.object = x.object AND g.guard = x.guard)
         UNION ALL

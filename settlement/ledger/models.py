@@ -7,13 +7,13 @@ from sqlalchemy import (
     CHAR,
     CheckConstraint,
     ForeignKey,
-    ForeignKeyConstraint,
     Index,
     Integer,
     Numeric,
     SmallInteger,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -31,8 +31,6 @@ class Account(Base):
         CheckConstraint("code ~ (':' || currency || '$')", name="code_ends_in_currency"),
         # Codes, kinds and keys are fields of a journal's canonical text, which tabs and newlines separate.
         CheckConstraint(r"code !~ '[\x01-\x1f\x7f]'", name="code_without_control_characters"),
-        # Target of the posting's foreign key: a posting's currency is its account's.
-        UniqueConstraint("id", "currency"),
         {"schema": "ledger"},
     )
 
@@ -60,11 +58,10 @@ class Journal(Base):
         ),
         CheckConstraint("octet_length(content_sha256) = 32", name="content_sha256_length"),
         CheckConstraint("reverses <> id", name="reverses_another"),
-        # Target of the posting's foreign key: see Posting.
-        UniqueConstraint("id", "lines", "booked_at"),
-        # BRIN, because journals come about in the order of time; and a btree would be taken for the foreign key check
-        # of postings, which then reads every journal of a period's last instant for each of their lines.
+        # Journals come about in the order of time.
         Index(None, "booked_at", postgresql_using="brin"),
+        # Reversed at most once. Hardly any journal reverses another: only those that do are in it.
+        Index("journal_reverses_key", "reverses", unique=True, postgresql_where=text("reverses IS NOT NULL")),
         {"schema": "ledger"},
     )
 
@@ -78,7 +75,7 @@ class Journal(Base):
     lines: Mapped[int] = mapped_column(Integer)
     content_sha256: Mapped[bytes]
     """SHA-256 of kind, key, dates, lines and reversal (`guard.journal_text`): another under the same key is refused."""
-    reverses: Mapped[int | None] = mapped_column(ForeignKey("ledger.journal.id"), unique=True)
+    reverses: Mapped[int | None] = mapped_column(ForeignKey("ledger.journal.id"))
     actor: Mapped[str]
     """The authenticated person or process that asked for it."""
     approved_by: Mapped[str | None]
@@ -88,17 +85,16 @@ class Journal(Base):
 
 
 class Posting(Base):
-    """One line of a journal: debit positive, credit negative, in micros."""
+    """One line of a journal: debit positive, credit negative, in micros.
+
+    Refers to (journal_id, lines, booked_at) of its journal and (account_id, currency) of its account, which a trigger
+    checks for a whole statement at once (`guard.check_postings`): foreign keys would ask twice for every line.
+    """
 
     __tablename__ = "posting"
     __table_args__ = (
-        # With the primary key (journal, line), `line BETWEEN 1 AND lines` and the journal's declared number of lines, a
-        # journal whose check has run has no free line number left: nothing can join it, in any transaction.
-        ForeignKeyConstraint(
-            ["journal_id", "lines", "booked_at"],
-            ["ledger.journal.id", "ledger.journal.lines", "ledger.journal.booked_at"],
-        ),
-        ForeignKeyConstraint(["account_id", "currency"], ["ledger.account.id", "ledger.account.currency"]),
+        # With the primary key (journal, line) and the journal's declared number of lines, a journal whose check has run
+        # has no free line number left: nothing can join it, in any transaction.
         CheckConstraint("line BETWEEN 1 AND lines", name="line_in_journal"),
         CheckConstraint("amount <> 0", name="amount_not_zero"),
         # The one BIGINT without an opposite: its reversal could not be posted.
