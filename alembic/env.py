@@ -1,13 +1,19 @@
 """How migrations run: as superuser, one transaction each, one process at a time, never waiting long for a lock."""
 
+from collections.abc import Collection, Mapping
 from importlib import import_module
+from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
 from sqlalchemy import Connection, text
 
 from database.base import Base
 from database.engine import engine
+from database.manifest import read_manifest
+from database.migrate import driver_of
 from database.roles import Role
+from database.schema_change import record_change
 
 # Every module with models, so that autogenerate and the drift test see the whole schema.
 for module in (
@@ -16,9 +22,11 @@ for module in (
     "attribution.jobs",
     "attribution.results",
     "database.identity",
+    "database.schema_change",
     "settlement.contracts",
     "settlement.ledger.models",
     "settlement.payees",
+    "settlement.payouts.bank_messages.models",
     "settlement.payouts.models",
     "settlement.periods.models",
     "settlement.rates",
@@ -41,7 +49,25 @@ def _run(connection: Connection) -> None:
     connection.execute(text("SET statement_timeout = '10min'"))
     # Two deployments at once: the second waits here and then finds nothing to do.
     connection.execute(text("SELECT pg_advisory_lock(hashtext('alembic'))"))
+    # The schema is fenced (0011): for this session, and for nobody else, the fence is down until its migrations are through.
+    connection.execute(text("SET event_triggers = off"))
+    schema = read_manifest(driver_of(connection))
     connection.commit()
+
+    def record(
+        ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]
+    ) -> None:
+        """Record what a migration did, in its transaction: a change cannot be committed without its record."""
+        nonlocal schema
+        before, schema = schema, read_manifest(driver_of(connection))
+        record_change(
+            connection,
+            before,
+            schema,
+            ", ".join(step.source_revision_ids) or "base",
+            ", ".join(step.destination_revision_ids) or "base",
+        )
+
     try:
         context.configure(
             connection=connection,
@@ -51,11 +77,13 @@ def _run(connection: Connection) -> None:
             include_name=_ours,
             compare_server_default=True,
             version_table_schema="public",
+            on_version_apply=record,
         )
         with context.begin_transaction():
             context.run_migrations()
     finally:
         connection.rollback()
+        connection.execute(text("RESET event_triggers"))
         connection.execute(text("SELECT pg_advisory_unlock(hashtext('alembic'))"))
         connection.execute(text("RESET lock_timeout"))
         connection.execute(text("RESET statement_timeout"))

@@ -1,7 +1,6 @@
 """`royalty payout` and `royalty hold`: who is paid, approved by whom, handed to the bank, and what came of it."""
 
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,9 +12,11 @@ from database.errors import NotFound
 from database.roles import Role
 from database.settings import get_settings
 from settlement.payouts import holds, run
+from settlement.payouts.bank_messages.intake import apply_open
 from settlement.payouts.models import batch_rows, batches
 from settlement.payouts.outcomes import Outcome, record_outcomes
 from settlement.payouts.plan import Decision, plan
+from settlement.payouts.rail import FileRail
 
 group = typer.Typer(no_args_is_help=True, help="Pay what is owed: create, approve, submit, settle.")
 hold_group = typer.Typer(
@@ -98,23 +99,21 @@ def submit(
 ) -> None:
     """Reserve the money and write the bank's file. Stopped half-way, run it again."""
     actor = operator("payouts:write").username
-    path = submit_batch(batch_id, actor, _moment(on))
-    show(f"batch {batch_id} is handed over: {path}")
-    show(f"next: when the bank confirms, `royalty payout settle {batch_id}`")
+    for path in submit_batch(batch_id, actor, _moment(on)):
+        show(f"batch {batch_id}: give {path} to the bank")
+    show("next: what the bank answers (pain.002, camt.054, camt.053), `royalty payout import FILE`")
 
 
-def submit_batch(batch_id: str, actor: str, at: datetime) -> Path:
-    """Reserve, write the file, record the hand-over: three commits, each of which may be the last before a crash."""
+def submit_batch(batch_id: str, actor: str, at: datetime) -> list[str]:
+    """Reserve and hand over, in several commits, each of which may be the last before a crash; returns the files."""
+    settings = get_settings()
     with session(Role.PAYER) as opened:
-        run.reserve(opened, batch_id, actor, at)
+        run.reserve(opened, batch_id, actor, at, per_file=settings.payout_file_limit)
+    rail = FileRail(settings.royalty_home / "payouts")
+    paths = rail.hand_over(lambda: session(Role.PAYER), batch_id, actor, at)
     with session(Role.PAYER) as opened:
-        name, content = run.payment_file(opened, batch_id)
-    path = get_settings().royalty_home / "payouts" / name
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the file has names and IBANs in full
-    path.write_bytes(content)
-    with session(Role.PAYER) as opened:
-        run.handed_over(opened, batch_id, name, content, actor, at)
-    return path
+        apply_open(opened, [batch_id], actor)  # what the bank answered before the hand-over was recorded
+    return paths
 
 
 @group.command()

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     database_password_admin: str | None = None
     broker_url: str | None = None
     """Celery broker; None is the same PostgreSQL through kombu's pgmq transport."""
+    payout_file_limit: int = Field(default=100_000, ge=1)
+    """Payments in one file for the bank, as the bank limits them; a larger batch goes in several files."""
     token_issuer: str = "royalty"
     token_audience: str = "royalty-api"
 

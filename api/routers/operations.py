@@ -4,9 +4,10 @@ Approving and paying are done by database roles of their own. A deployment may k
 then these requests say so, and the command line does the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
@@ -192,7 +193,7 @@ class BankSays(BaseModel):
     """What the bank says became of one payment."""
 
     attempt: Annotated[str, Field(min_length=1, max_length=35, pattern=r"^[^\x00]+$")]
-    state: Literal["paid", "rejected", "returned"]
+    state: Literal["accepted", "unknown", "paid", "rejected", "returned"]
     at: Annotated[AwareDatetime, BeforeValidator(_written)]
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] = ""
 
@@ -417,11 +418,14 @@ def submit_batch(asker: Asker, batch: BatchId) -> BatchWithRows:
     # Three commits, each of which may be the last before a crash: attempts are kept before the bank can hear of them.
     now = datetime.now(UTC)
     with _as(Role.PAYER) as opened:
-        run.reserve(opened, batch, asker.username, now)
+        run.reserve(opened, batch, asker.username, now, per_file=get_settings().payout_file_limit)
     with _as(Role.PAYER) as opened:
-        name, content = run.payment_file(opened, batch)
+        digests = {
+            file.number: _digest(run.file_chunks(opened, batch, file.number))
+            for file in run.bank_files(opened, batch)
+        }
     with _as(Role.PAYER) as opened:
-        run.handed_over(opened, batch, name, content, asker.username, now)
+        run.handed_over(opened, batch, digests, asker.username, now)
     with _as(Role.PAYER) as opened:
         return _with_rows(opened, batch)
 
@@ -438,12 +442,22 @@ def submit_batch(asker: Asker, batch: BatchId) -> BatchWithRows:
     response_class=Response,
     summary="The bank's file",
 )
-def read_payment_file(batch: BatchId) -> Response:
-    """The payment file (ISO 20022 `pain.001.001.09`) of a submitted batch; the same bytes every time."""
+def read_payment_file(
+    batch: BatchId, number: Annotated[int, Query(ge=1, description="Which of the batch's files.")] = 1
+) -> Response:
+    """A payment file (ISO 20022 `pain.001.001.09`) of a submitted batch; the same bytes every time."""
     with _as(Role.PAYER) as opened:
-        name, content = run.payment_file(opened, batch)
+        content = b"".join(run.file_chunks(opened, batch, number))
+        name = next(file.name for file in run.bank_files(opened, batch) if file.number == number)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Response(content, media_type="application/xml", headers=headers)
+
+
+def _digest(chunks: Iterable[bytes]) -> bytes:
+    digest = sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.digest()
 
 
 @router.post(

@@ -110,6 +110,7 @@ class PayoutAttempt(Base):
     __table_args__ = (
         UniqueConstraint("payout_id", "number"),
         CheckConstraint("length(attempt_id) <= 35", name="end_to_end_id_length"),
+        CheckConstraint("file > 0", name="file_positive"),
         {"schema": "settlement"},
     )
 
@@ -117,6 +118,8 @@ class PayoutAttempt(Base):
     payout_id: Mapped[str] = mapped_column(ForeignKey(Payout.payout_id))
     number: Mapped[int] = mapped_column(Integer)
     amount_micros: Mapped[int]
+    file: Mapped[int] = mapped_column(Integer, server_default="1")
+    """Which of the batch's files carries it."""
     recorded_at: Mapped[RecordedAt]
 
 
@@ -172,12 +175,16 @@ class PayoutEvent(Base):
 
 
 class PayoutFile(Base):
-    """The file handed to the bank, byte for byte; a batch has one."""
+    """A file handed to the bank, byte for byte; a batch has as many as the bank's limit of payments in one demands."""
 
     __tablename__ = "payout_file"
-    __table_args__ = ({"schema": "settlement"},)
+    __table_args__ = (
+        CheckConstraint("number > 0", name="number_positive"),
+        {"schema": "settlement"},
+    )
 
     batch_id: Mapped[str] = mapped_column(ForeignKey(PayoutBatch.batch_id), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False, server_default="1")
     name: Mapped[str]
     sha256: Mapped[bytes]
     recorded_at: Mapped[RecordedAt]

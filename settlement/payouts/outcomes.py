@@ -1,9 +1,10 @@
 """What the bank says became of payouts: recorded once, posted, and the batch moved on."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import ARRAY, Text, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -12,8 +13,11 @@ from sqlalchemy.orm import Session
 from database.errors import Invalid
 from settlement import posting
 from settlement.ledger import post
+from settlement.payouts.bank_messages.codes import DESTINATION, reason_text
 from settlement.payouts.holds import open_hold
 from settlement.payouts.models import (
+    Hold,
+    HoldRelease,
     Payout,
     PayoutAttempt,
     PayoutEvent,
@@ -30,22 +34,40 @@ class Outcome:
 
     attempt_id: str
     state: str
-    """paid | rejected | returned"""
+    """accepted | unknown | paid | rejected | returned"""
     at: datetime
     reason: str = ""
+    """A code of `bank_messages.codes`, or words."""
 
 
-_FROM = {
-    "paid": {"submitted", "accepted", "unknown"},
-    "rejected": {"submitted", "accepted", "unknown"},
-    "returned": {"paid"},
-}
+FROM: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "accepted": frozenset({"submitted", "unknown"}),
+        "unknown": frozenset({"submitted"}),
+        "paid": frozenset({"submitted", "accepted", "unknown"}),
+        "rejected": frozenset({"submitted", "accepted", "unknown"}),
+        "returned": frozenset({"paid"}),
+    }
+)
+"""From which states of a payout an outcome leads on."""
+
+PASSED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "accepted": frozenset({"accepted", "paid", "rejected", "returned"}),
+        "unknown": frozenset({"unknown", "accepted", "paid", "rejected", "returned"}),
+        "paid": frozenset({"paid", "returned"}),
+        "rejected": frozenset({"rejected", "returned"}),
+        "returned": frozenset({"returned"}),
+    }
+)
+"""States of a payout that an outcome says nothing new of: it comes twice, or late."""
 
 
 def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -> list[tuple[Outcome, str]]:
-    """Post what the bank reports; the same report twice changes nothing.
+    """Post what the bank reports; the same report twice, or late, changes nothing.
 
-    Money that comes back opens a hold on the payee, so that the next run does not send it the same way.
+    Money that comes back opens a hold on the payee, and so does a rejection for a reason that lies in her account: the
+    next run would send the money the same way.
 
     Returns:
         Each outcome with `recorded`, `known`, or why it was not taken.
@@ -55,19 +77,26 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
     """
     given = list(outcomes)
     for outcome in given:
-        if outcome.state not in _FROM:
-            raise Invalid(f"{outcome.state} is not an outcome; a bank reports paid, rejected or returned")
+        if outcome.state not in FROM:
+            raise Invalid(f"{outcome.state} is not an outcome; a bank reports {', '.join(FROM)}")
     named = literal([outcome.attempt_id for outcome in given], ARRAY(Text))
     rows = session.execute(
-        select(PayoutAttempt.attempt_id, Payout)
+        select(
+            PayoutAttempt.attempt_id,
+            Payout.payout_id,
+            Payout.batch_id,
+            Payout.payee_id,
+            Payout.currency,
+            PayoutAttempt.amount_micros,
+        )
         .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
         .where(PayoutAttempt.attempt_id == any_(named))
-    ).all()
-    payouts = {attempt_id: payout for attempt_id, payout in rows}  # noqa: C416  (a row is not a pair to a type checker)
-    batch_ids = sorted({payout.batch_id for payout in payouts.values()})
+    )
+    payouts = {row.attempt_id: row for row in rows}
+    batch_ids = sorted({row.batch_id for row in payouts.values()})
     for batch_id in batch_ids:
         lock_payouts(session, batch_id)
-    histories = payout_histories(session, [payout.payout_id for payout in payouts.values()])
+    histories = payout_histories(session, [row.payout_id for row in payouts.values()])
     result, entries, events = [], [], []
     for outcome in given:
         payout = payouts.get(outcome.attempt_id)
@@ -75,32 +104,50 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
             result.append((outcome, "no such attempt"))
             continue
         history = histories[payout.payout_id]
-        if outcome.state in history:
+        if history[-1] in PASSED[outcome.state]:
             result.append((outcome, "known"))
             continue
-        if history[-1] not in _FROM[outcome.state]:
+        if history[-1] not in FROM[outcome.state]:
             result.append((outcome, f"a payout that is {history[-1]} cannot become {outcome.state}"))
             continue
         history.append(outcome.state)
-        book = posting.PAYOUT_OUTCOMES[outcome.state]
-        entries += book(
-            outcome.attempt_id,
-            payout.payee_id,
-            payout.currency,
-            payout.amount_micros,
-            booked_at=outcome.at,
-            actor=actor,
-        )
+        book = posting.PAYOUT_OUTCOMES.get(outcome.state)
+        if book is not None:
+            entries += book(
+                outcome.attempt_id,
+                payout.payee_id,
+                payout.currency,
+                payout.amount_micros,
+                booked_at=outcome.at,
+                actor=actor,
+            )
         events.append((payout.payout_id, len(history), outcome))
         if outcome.state == "returned":
-            why = f": {outcome.reason}" if outcome.reason else ""
-            open_hold(session, payout.payee_id, f"payment {outcome.attempt_id} came back{why}", actor)
+            hold_destination(session, payout.payee_id, outcome.attempt_id, "came back", outcome.reason, actor)
+        elif outcome.state == "rejected" and outcome.reason in DESTINATION:
+            hold_destination(
+                session, payout.payee_id, outcome.attempt_id, "was refused", outcome.reason, actor
+            )
         result.append((outcome, "recorded"))
     _outcome_events(session, events, actor)
     post(session, entries)
     for batch_id in batch_ids:
         _settle(session, batch_id, actor)
     return result
+
+
+def hold_destination(
+    session: Session, payee_id: str, attempt_id: str, what: str, reason: str, actor: str
+) -> None:
+    """Stop a payee's payouts until somebody has looked at where her money goes; one hold for one attempt."""
+    about = f"payment {attempt_id} {what}"
+    released = select(HoldRelease).where(HoldRelease.hold_id == Hold.id)
+    held = select(Hold.id).where(
+        Hold.payee_id == payee_id, Hold.reason.startswith(about, autoescape=True), ~released.exists()
+    )
+    if session.scalar(held) is None:
+        words = reason_text(reason)
+        open_hold(session, payee_id, f"{about}: {words}" if words else about, actor)
 
 
 def _outcome_events(session: Session, events: Sequence[tuple[str, int, Outcome]], actor: str) -> None:

@@ -1,12 +1,13 @@
 """The payment file for the bank: ISO 20022 `pain.001.001.09`, customer credit transfer initiation.
 
 Deterministic: identifiers come from the batch and its attempts, the time of creation is passed in. A file made again
-is the same file, so that the bank's own check for duplicates protects against paying twice. Addresses are structured,
-as banks require from November 2026 on. The message follows the ISO schema and the EPC's rules for SEPA in euro.
+is the same file, so that the bank's own check for duplicates protects against paying twice. It is written as a stream,
+payment by payment, so that memory does not grow with it. Addresses are structured, as banks require from November 2026
+on. The message follows the ISO schema, the EPC's rules for SEPA in euro, and what banks ask for elsewhere.
 """
 
-import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Self
@@ -24,17 +25,29 @@ NAMESPACE = "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"
 SEPA_LIMIT = 999_999_999_990_000
 """The largest SEPA credit transfer, in micros: 999,999,999.99 EUR."""
 
+MAX_PAYMENTS = 100_000
+"""Payments in one file where no other limit is set; banks take 10,000 to 100,000."""
+
+EEA = frozenset(
+    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IS IT LI LT LU LV MT NL NO PL PT RO SE SI SK".split()
+)
+"""Countries of the European Economic Area, by the letters their IBANs begin with."""
+
+SEPA = EEA | frozenset("AD AL CH GB GI MC MD ME MK RS SM VA".split())
+"""Countries whose accounts a SEPA credit transfer reaches. Source: EPC409-09, list of SEPA scheme countries."""
 
 _REASONS = {
     InvalidLength: "its length does not suit its country",
     InvalidCountryCode: "it begins with no country that has IBANs",
     InvalidChecksumDigits: "its check digits do not match, so it is probably mistyped",
 }
+_COUNTRY = re.compile(r"[A-Z]{2}")
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class BankAccount:
-    """An account and who holds it. ``bic`` may be left out: in SEPA the IBAN is enough."""
+    """An account and who holds it. ``bic`` may be left out where the IBAN is enough, which is in SEPA."""
 
     name: str
     iban: str
@@ -48,12 +61,32 @@ class BankAccount:
             details["name"], details["iban"], details.get("bic") or None, Address.of(details.get("address"))
         )
 
-    def check(self) -> None:
-        """Raise `Invalid` if no file can carry the account: a name, address, IBAN or BIC that a bank would refuse."""
-        _party(ET.Element("CdtTrfTxInf"), "Cdtr", self)
-        check_iban(self.iban)
+    def check(self, currency: str | None = None) -> None:
+        """Raise `Invalid` if no file can carry the account; the message says what to mend.
+
+        Args:
+            currency: what it would be paid in; None for the platform's own account, which pays.
+        """
+        _party("Cdtr", self, "")
+        iban = check_iban(self.iban)
         if self.bic:
             check_bic(self.bic)
+        if currency == "EUR":
+            if iban[:2] not in SEPA:
+                raise Invalid(
+                    f"the account is in {iban[:2]}, which SEPA does not reach: ask the payee for an account in SEPA"
+                )
+            if iban[:2] not in EEA and self.address is None:
+                raise Invalid(
+                    f"the account is in {iban[:2]}, outside the EEA: banks want the payee's town and country"
+                )
+        elif currency is not None:
+            if not self.bic:
+                raise Invalid(
+                    f"a payment in {currency} goes by the bank's BIC: ask the payee for it, or pay her in EUR"
+                )
+            if self.address is None:
+                raise Invalid(f"a payment in {currency} needs the payee's town and country: ask her for them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,114 +119,132 @@ def check_bic(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PaymentFile:
-    """What one file says: a batch of payments in one currency, out of one account, on one day.
+    """What stands around a file's payments: all in one currency, out of one account, on one day.
 
-    ``key`` is the batch's id, at most 35 characters: it identifies the message and its payment block. ``currency`` is
-    an ISO 4217 code: euro goes as SEPA, with charges shared by its rule. ``created_at`` has a zone; whole seconds of it
-    are kept. ``payments`` come in the order of the file.
+    ``message_id``, at most 35 characters, identifies the message and its one payment block. ``currency`` is an ISO 4217
+    code: euro goes as SEPA, with charges shared by its rule. ``created_at`` has a zone; whole seconds of it are kept.
+    ``count`` and ``total`` (micros) are of the payments that will come: they stand at the head of the file.
     """
 
-    key: str
+    message_id: str
     created_at: datetime
     execution_date: date
     currency: str
     debtor: BankAccount
-    payments: Sequence[Payment]
+    count: int
+    total: int
 
 
-def payment_file_bytes(file: PaymentFile) -> bytes:
-    """The file's bytes: XML in UTF-8.
+def payment_file_chunks(file: PaymentFile, payments: Iterable[Payment]) -> Iterator[bytes]:
+    """The file's bytes, XML in UTF-8, some 64 KiB at a time. Not before its end is it known to be good.
 
     Raises:
         Invalid: an IBAN, BIC, identifier, name or country that the bank would refuse; the message says which.
         ValueError: no payment, an amount that is not above zero or not in whole minor units, an end-to-end id twice,
-            or a time without a zone.
+            payments of another number or sum than the head says, or a time without a zone.
     """
-    payments, currency, debtor = file.payments, file.currency, file.debtor
-    if not payments or any(payment.amount <= 0 for payment in payments):
+    if file.count < 1:
         raise ValueError("a payment file needs payments, each above zero")
-    if len({payment.end_to_end_id for payment in payments}) < len(payments):
-        raise ValueError("two payments have the same end-to-end id")
     if file.created_at.tzinfo is None:
         raise ValueError("the time of creation has no zone")
-    sepa = currency == "EUR"
-    total = _decimal(sum(payment.amount for payment in payments), currency)
-    identifier = sepa_identifier(file.key)
-
-    document = ET.Element("Document", xmlns=NAMESPACE)
-    initiation = ET.SubElement(document, "CstmrCdtTrfInitn")
-    header = ET.SubElement(initiation, "GrpHdr")
-    _text(header, "MsgId", identifier)
-    _text(header, "CreDtTm", file.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    _text(header, "NbOfTxs", str(len(payments)))
-    _text(header, "CtrlSum", total)
-    _text(header, "InitgPty/Nm", sepa_text(debtor.name, 70))
-
-    block = ET.SubElement(initiation, "PmtInf")
-    _text(block, "PmtInfId", identifier)
-    _text(block, "PmtMtd", "TRF")
-    _text(block, "BtchBookg", "true")
-    _text(block, "NbOfTxs", str(len(payments)))
-    _text(block, "CtrlSum", total)
-    if sepa:
-        _text(block, "PmtTpInf/SvcLvl/Cd", "SEPA")
-    _text(block, "ReqdExctnDt/Dt", file.execution_date.isoformat())
-    _party(block, "Dbtr", debtor)
-    _text(block, "DbtrAcct/Id/IBAN", check_iban(debtor.iban))
-    if debtor.bic:
-        _text(block, "DbtrAgt/FinInstnId/BICFI", check_bic(debtor.bic))
-    else:
-        _text(block, "DbtrAgt/FinInstnId/Othr/Id", "NOTPROVIDED")
-    _text(block, "ChrgBr", "SLEV" if sepa else "SHAR")
+    sepa = file.currency == "EUR"
+    written = [_head(file)]
+    size = count = total = 0
+    known = set()
     for payment in payments:
+        if payment.amount <= 0:
+            raise ValueError("a payment file needs payments, each above zero")
         if sepa and payment.amount > SEPA_LIMIT:
             raise Invalid(f"payment {payment.end_to_end_id} is above SEPA's limit of 999,999,999.99 EUR")
-        _transfer(block, payment, currency)
-    ET.indent(document)
-    content: bytes = ET.tostring(document, encoding="UTF-8", xml_declaration=True)
-    return content + b"\n"
+        known.add(payment.end_to_end_id)
+        count += 1
+        if len(known) < count:
+            raise ValueError("two payments have the same end-to-end id")
+        total += payment.amount
+        written.append(_transfer(payment, file.currency))
+        size += len(written[-1])
+        if size >= _CHUNK:
+            yield "".join(written).encode()
+            written.clear()
+            size = 0
+    if (count, total) != (file.count, file.total):
+        raise ValueError("there are payments of another number or sum than the head of the file says")
+    written.append("    </PmtInf>\n  </CstmrCdtTrfInitn>\n</Document>\n")
+    yield "".join(written).encode()
 
 
-def _transfer(block: ET.Element, payment: Payment, currency: str) -> None:
-    transfer, creditor = ET.SubElement(block, "CdtTrfTxInf"), payment.creditor
-    _text(transfer, "PmtId/EndToEndId", sepa_identifier(payment.end_to_end_id))
-    amount = _text(transfer, "Amt/InstdAmt", _decimal(payment.amount, currency))
-    amount.set("Ccy", currency)
-    if creditor.bic:
-        _text(transfer, "CdtrAgt/FinInstnId/BICFI", check_bic(creditor.bic))
-    _party(transfer, "Cdtr", creditor)
-    _text(transfer, "CdtrAcct/Id/IBAN", check_iban(creditor.iban))
-    _text(transfer, "RmtInf/Ustrd", sepa_text(payment.remittance, 140))
+def _head(file: PaymentFile) -> str:
+    debtor, sepa = file.debtor, file.currency == "EUR"
+    identifier = sepa_identifier(file.message_id)
+    sums = f"<NbOfTxs>{file.count}</NbOfTxs>\n{{0}}<CtrlSum>{_decimal(file.total, file.currency)}</CtrlSum>"
+    agent = f"<BICFI>{check_bic(debtor.bic)}</BICFI>" if debtor.bic else "<Othr><Id>NOTPROVIDED</Id></Othr>"
+    # SEPA knows one priority; elsewhere the bank is told that the ordinary one is meant.
+    kind = "<SvcLvl><Cd>SEPA</Cd></SvcLvl>" if sepa else "<InstrPrty>NORM</InstrPrty>"
+    return f"""\
+<?xml version='1.0' encoding='UTF-8'?>
+<Document xmlns="{NAMESPACE}">
+  <CstmrCdtTrfInitn>
+    <GrpHdr>
+      <MsgId>{identifier}</MsgId>
+      <CreDtTm>{file.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}</CreDtTm>
+      {sums.format(" " * 6)}
+      <InitgPty><Nm>{sepa_text(debtor.name, 70)}</Nm></InitgPty>
+    </GrpHdr>
+    <PmtInf>
+      <PmtInfId>{identifier}</PmtInfId>
+      <PmtMtd>TRF</PmtMtd>
+      <BtchBookg>true</BtchBookg>
+      {sums.format(" " * 6)}
+      <PmtTpInf>{kind}</PmtTpInf>
+      <ReqdExctnDt><Dt>{file.execution_date.isoformat()}</Dt></ReqdExctnDt>
+{_party("Dbtr", debtor, " " * 6)}
+      <DbtrAcct><Id><IBAN>{check_iban(debtor.iban)}</IBAN></Id></DbtrAcct>
+      <DbtrAgt><FinInstnId>{agent}</FinInstnId></DbtrAgt>
+      <ChrgBr>{"SLEV" if sepa else "SHAR"}</ChrgBr>
+"""
 
 
-def _party(parent: ET.Element, tag: str, account: BankAccount) -> None:
-    party = ET.SubElement(parent, tag)
-    _text(party, "Nm", sepa_text(account.name, 70))
-    if account.address is None:
-        return
-    address, given = ET.SubElement(party, "PstlAdr"), account.address
-    for name, text, length in (
-        ("StrtNm", given.street, 70),
-        ("BldgNb", given.building, 16),
-        ("PstCd", given.postcode, 16),
-        ("TwnNm", given.town, 35),
-    ):
-        if text:
-            _text(address, name, sepa_text(text, length))
-    if not (len(given.country) == 2 and given.country.isascii() and given.country.isupper()):
+def _transfer(payment: Payment, currency: str) -> str:
+    creditor, identifier = payment.creditor, sepa_identifier(payment.end_to_end_id)
+    agent = (
+        f"        <CdtrAgt><FinInstnId><BICFI>{check_bic(creditor.bic)}</BICFI></FinInstnId></CdtrAgt>\n"
+        if creditor.bic
+        else ""
+    )
+    amount = _decimal(payment.amount, currency)
+    return f"""\
+      <CdtTrfTxInf>
+        <PmtId><InstrId>{identifier}</InstrId><EndToEndId>{identifier}</EndToEndId></PmtId>
+        <Amt><InstdAmt Ccy="{currency}">{amount}</InstdAmt></Amt>
+{agent}{_party("Cdtr", creditor, " " * 8)}
+        <CdtrAcct><Id><IBAN>{check_iban(creditor.iban)}</IBAN></Id></CdtrAcct>
+        <RmtInf><Ustrd>{sepa_text(payment.remittance, 140)}</Ustrd></RmtInf>
+      </CdtTrfTxInf>
+"""
+
+
+def _party(tag: str, account: BankAccount, indent: str) -> str:
+    """The element of who holds an account. The permitted characters need no escaping in XML."""
+    name, given = f"<Nm>{sepa_text(account.name, 70)}</Nm>", account.address
+    if given is None:
+        return f"{indent}<{tag}>{name}</{tag}>"
+    if not _COUNTRY.fullmatch(given.country):
         raise Invalid(
             f"{given.country!r} is not a country: write two capital letters as in ISO 3166, for example DE"
         )
-    _text(address, "Ctry", given.country)
+    parts = "".join(
+        f"<{part}>{sepa_text(text, length)}</{part}>"
+        for part, text, length in (
+            ("StrtNm", given.street, 70),
+            ("BldgNb", given.building, 16),
+            ("PstCd", given.postcode, 16),
+            ("TwnNm", given.town, 35),
+        )
+        if text
+    )
+    address = f"<PstlAdr>{parts}<Ctry>{given.country}</Ctry></PstlAdr>"
+    return f"{indent}<{tag}>{name}{address}</{tag}>"
 
 
 def _decimal(micros: int, currency: str) -> str:
     return minor_to_decimal(to_minor(micros, currency), currency)
-
-
-def _text(parent: ET.Element, path: str, text: str) -> ET.Element:
-    """Add the elements of ``path`` under ``parent``, the last one with a text."""
-    for tag in path.split("/"):
-        parent = ET.SubElement(parent, tag)
-    parent.text = text
-    return parent

@@ -76,7 +76,7 @@ def plan(
         elif checked.get(payee_id) == version is not None:
             decision = "pay"
         else:
-            decision, problem = _reachable(details)
+            decision, problem = _reachable(details, currency)
         # What is above a transfer's limit stays in the balance for the next run.
         amount = min(parts.payable, limit) if decision == "pay" else 0
         decisions.append(Decision(payee_id, balance, amount, decision, version, problem))
@@ -95,22 +95,26 @@ def closed_terms(session: Session) -> PlatformVersion:
     return platform_at(session, closed - timedelta(microseconds=1))
 
 
-def bank_account(details: Mapping[str, Any]) -> BankAccount | None:
+def bank_account(details: Mapping[str, Any], currency: str | None = None) -> BankAccount | None:
     """The account in a party's details; None if they have no name or no IBAN.
 
+    Args:
+        details: see `PartyVersion.details`.
+        currency: what it would be paid in; None for the account that pays.
+
     Raises:
-        Invalid: no bank would take it; the message says what to mend.
+        Invalid: no bank would take it, or not in this currency; the message says what to mend.
     """
     if not details.get("iban") or not details.get("name"):
         return None
     account = BankAccount.of(details)
-    account.check()
+    account.check(currency)
     return account
 
 
-def _reachable(details: Mapping[str, Any]) -> tuple[str, str | None]:
+def _reachable(details: Mapping[str, Any], currency: str) -> tuple[str, str | None]:
     try:
-        account = bank_account(details)
+        account = bank_account(details, currency)
     except Invalid as error:
         return "bad_bank_details", error.message
     return ("no_bank_details", None) if account is None else ("pay", None)

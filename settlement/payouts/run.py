@@ -9,13 +9,14 @@ states is enforced by the database as well (`settlement/sql/0006_payout_states.s
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from database.errors import Conflict, Invalid, Refused
+from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement import posting
 from settlement.ledger import post
 from settlement.payees import PartyVersion, parties_of
@@ -31,7 +32,13 @@ from settlement.payouts.models import (
     lock_payouts,
     record_batch_event,
 )
-from settlement.payouts.pain001 import BankAccount, Payment, PaymentFile, payment_file_bytes
+from settlement.payouts.pain001 import (
+    MAX_PAYMENTS,
+    BankAccount,
+    Payment,
+    PaymentFile,
+    payment_file_chunks,
+)
 from settlement.payouts.plan import Decision, bank_account, closed_terms, plan
 from settlement.periods.models import Approval
 
@@ -55,7 +62,7 @@ def create_batch(session: Session, currency: str, execution_date: date, maker: s
         raise Refused(
             f"nobody can be paid in {currency} now; `royalty payout create {currency} --dry-run` shows why"
         )
-    debtor_id, debtor_version = _debtor(session)
+    debtor_id, debtor_version = _debtor(session, currency)
     prefix = f"{currency}-{execution_date:%Y%m%d}-"
     earlier = select(func.count()).where(PayoutBatch.batch_id.startswith(prefix, autoescape=True))
     batch = PayoutBatch(
@@ -155,11 +162,20 @@ def cancel_batch(session: Session, batch_id: str, actor: str) -> None:
     )
 
 
-def reserve(session: Session, batch_id: str, actor: str, at: datetime) -> int:
+def reserve(
+    session: Session, batch_id: str, actor: str, at: datetime, *, per_file: int = MAX_PAYMENTS
+) -> int:
     """Move what the batch pays from payable to clearing, one attempt each; run again, it changes nothing.
 
     A payee who has come under a hold, is owed less than the batch says or has other bank details since it was made is
     left out, with an event that says why.
+
+    Args:
+        session: as the role `payer`.
+        batch_id: an approved batch.
+        actor: who submits it.
+        at: when it is handed to the bank.
+        per_file: how many payments the bank takes in one file; which file carries an attempt is fixed here.
 
     Returns:
         Number of attempts.
@@ -178,6 +194,8 @@ def reserve(session: Session, batch_id: str, actor: str, at: datetime) -> int:
         raise Conflict(f"batch {batch_id} is cancelled: nothing is left to submit")
     if state != "approved":
         return len(_attempts(session, batch_id))
+    if per_file < 1:
+        raise Invalid(f"a file cannot have {per_file} payments: set PAYOUT_FILE_LIMIT to what the bank takes")
     _check_content(session, batch)
     checker = session.scalars(
         select(BatchEvent.actor).where(BatchEvent.batch_id == batch_id, BatchEvent.state == "approved")
@@ -203,15 +221,15 @@ def reserve(session: Session, batch_id: str, actor: str, at: datetime) -> int:
     session.execute(
         text(
             """
-            INSERT INTO settlement.payout_attempt (attempt_id, payout_id, number, amount_micros)
-            SELECT :batch || '-' || row_number() OVER (ORDER BY payee_id COLLATE "C") || '-1', payout_id, 1,
-                   amount_micros
-            FROM settlement.payout AS p WHERE batch_id = :batch AND decision = 'pay'
-              AND NOT EXISTS (SELECT FROM settlement.payout_event AS e
-                              WHERE e.payout_id = p.payout_id AND e.state = 'cancelled')
+            INSERT INTO settlement.payout_attempt (attempt_id, payout_id, number, amount_micros, file)
+            SELECT :batch || '-' || place || '-1', payout_id, 1, amount_micros, (place - 1) / :per_file + 1
+            FROM (SELECT *, row_number() OVER (ORDER BY payee_id COLLATE "C") AS place
+                  FROM settlement.payout AS p WHERE batch_id = :batch AND decision = 'pay'
+                    AND NOT EXISTS (SELECT FROM settlement.payout_event AS e
+                                    WHERE e.payout_id = p.payout_id AND e.state = 'cancelled')) AS p
             """
         ),
-        {"batch": batch_id},
+        {"batch": batch_id, "per_file": per_file},
     )
     attempts = _attempts(session, batch_id)
     if not attempts:
@@ -231,20 +249,64 @@ def reserve(session: Session, batch_id: str, actor: str, at: datetime) -> int:
     return len(attempts)
 
 
-def payment_file(session: Session, batch_id: str) -> tuple[str, bytes]:
-    """Name and bytes (pain.001.001.09) of what the bank gets for a reserved batch; the same bytes every time.
+@dataclass(frozen=True, slots=True)
+class BankFile:
+    """One file of a batch: ``count`` payments of ``total`` micros together. The bank knows it by its ``message_id``."""
+
+    number: int
+    name: str
+    message_id: str
+    count: int
+    total: int
+
+
+def bank_files(session: Session, batch_id: str) -> list[BankFile]:
+    """The files of a reserved batch (pain.001.001.09), in order.
 
     Raises:
+        Conflict: nothing is reserved yet.
+    """
+    find_batch(session, batch_id)
+    rows = session.execute(
+        select(PayoutAttempt.file, func.count(), func.sum(PayoutAttempt.amount_micros))
+        .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
+        .where(Payout.batch_id == batch_id)
+        .group_by(PayoutAttempt.file)
+        .order_by(PayoutAttempt.file)
+    ).all()
+    if not rows:
+        raise Conflict(f"batch {batch_id} is {batch_state(session, batch_id)}: reserve it first")
+    return [
+        BankFile(number, f"{message}.pain.001.xml", message, count, int(total))
+        for number, count, total in rows
+        for message in [message_id(batch_id, number)]
+    ]
+
+
+def message_id(batch_id: str, number: int) -> str:
+    """By which the bank knows a file of a batch: the first by the batch's id, the others with their number."""
+    return batch_id if number == 1 else f"{batch_id}-{number}"
+
+
+def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]:
+    """The bytes of one of a batch's files, a piece at a time; the same bytes every time.
+
+    Raises:
+        NotFound: the batch has no such file.
         Conflict: nothing is reserved yet, or bank details of it have been erased.
     """
     batch = find_batch(session, batch_id)
-    reserved_at = session.scalar(
+    file = next((file for file in bank_files(session, batch_id) if file.number == number), None)
+    if file is None:
+        raise NotFound(f"batch {batch_id} has no file {number}")
+    debtor = session.get(PartyVersion, (batch.debtor_id, batch.debtor_version))
+    if debtor is None:
+        raise _erased(batch.debtor_id, batch_id)
+    reserved_at = session.scalars(
         select(BatchEvent.recorded_at).where(
             BatchEvent.batch_id == batch_id, BatchEvent.state == "submitting"
         )
-    )
-    if reserved_at is None:
-        raise Conflict(f"batch {batch_id} is {batch_state(session, batch_id)}: reserve it first")
+    ).one()
     # Bank details as they were when the batch was made: what was approved is what is paid to.
     rows = session.execute(
         select(PayoutAttempt.attempt_id, PayoutAttempt.amount_micros, Payout.payee_id, PartyVersion.details)
@@ -253,60 +315,81 @@ def payment_file(session: Session, batch_id: str) -> tuple[str, bytes]:
             PartyVersion,
             (PartyVersion.payee_id == Payout.payee_id) & (PartyVersion.version == Payout.party_version),
         )
-        .where(Payout.batch_id == batch_id)
+        .where(Payout.batch_id == batch_id, PayoutAttempt.file == number)
         .order_by(Payout.payee_id.collate("C"))
-    ).all()
-    debtor = session.get(PartyVersion, (batch.debtor_id, batch.debtor_version))
-    erased = [batch.debtor_id] if debtor is None else []
-    erased += [payee_id for _, _, payee_id, details in rows if details is None]
-    if debtor is None or erased:
-        raise Conflict(
-            f"the bank details of {erased[0]} in batch {batch_id} have been erased since it was made"
-        )
-    content = payment_file_bytes(
-        PaymentFile(
-            key=batch_id,
-            created_at=reserved_at,
-            execution_date=batch.execution_date,
-            currency=batch.currency,
-            debtor=BankAccount.of(debtor.details),
-            payments=[
-                Payment(attempt_id, amount, BankAccount.of(details), f"Royalties {batch_id}")
-                for attempt_id, amount, _, details in rows
-            ],
-        )
+        .execution_options(yield_per=2_000)
     )
-    return f"{batch_id}.pain.001.xml", content
+
+    def payments() -> Iterator[Payment]:
+        for attempt_id, amount, payee_id, details in rows:
+            if details is None:
+                raise _erased(payee_id, batch_id)
+            yield Payment(attempt_id, amount, BankAccount.of(details), f"Royalties {batch_id}")
+
+    head = PaymentFile(
+        message_id=file.message_id,
+        created_at=reserved_at,
+        execution_date=batch.execution_date,
+        currency=batch.currency,
+        debtor=BankAccount.of(debtor.details),
+        count=file.count,
+        total=file.total,
+    )
+    yield from payment_file_chunks(head, payments())
 
 
-def handed_over(session: Session, batch_id: str, name: str, content: bytes, actor: str, at: datetime) -> None:
-    """Record that the bank has the file. Running it again with the same bytes changes nothing.
+def _erased(payee_id: str, batch_id: str) -> Conflict:
+    return Conflict(f"the bank details of {payee_id} in batch {batch_id} have been erased since it was made")
+
+
+def handed_over(
+    session: Session, batch_id: str, digests: Mapping[int, bytes], actor: str, at: datetime
+) -> None:
+    """Record that the bank has the batch's files. Running it again with the same bytes changes nothing.
+
+    Args:
+        session: as the role `payer`.
+        batch_id: a reserved batch.
+        digests: the SHA-256 of each of its files, by number.
+        actor: who handed them over.
+        at: when.
 
     Raises:
-        Conflict: another file was handed over for this batch, or nothing is reserved yet.
+        Conflict: other files were handed over for this batch, or nothing is reserved yet.
     """
     find_batch(session, batch_id, lock=True)
-    digest = hashlib.sha256(content).digest()
-    known = session.get(PayoutFile, batch_id)
-    if known is not None:
-        if known.sha256 != digest:
-            raise Conflict(f"another file was handed over for batch {batch_id}: compare {known.name}")
+    files = bank_files(session, batch_id)
+    if [file.number for file in files] != sorted(digests):
+        raise Conflict(f"batch {batch_id} has {len(files)} files: hand all of them over together")
+    known = session.scalars(select(PayoutFile).where(PayoutFile.batch_id == batch_id)).all()
+    for file in known:
+        if file.sha256 != digests[file.number]:
+            raise Conflict(f"another file was handed over for batch {batch_id}: compare {file.name}")
+    if known:
         return
     state = batch_state(session, batch_id)
     if state != "submitting":
         raise Conflict(f"batch {batch_id} is {state}: reserve it first")
-    session.add(PayoutFile(batch_id=batch_id, name=name, sha256=digest))
+    session.add_all(
+        PayoutFile(batch_id=batch_id, number=file.number, name=file.name, sha256=digests[file.number])
+        for file in files
+    )
     session.flush()
     _attempts_event(session, batch_id, 3, "submitted", actor, at)
     record_batch_event(session, batch_id, "submitted", actor)
 
 
-def _debtor(session: Session) -> tuple[str, int]:
+def _debtor(session: Session, currency: str) -> tuple[str, int]:
     """The platform as a party and the version of its bank details, which are good."""
     platform = closed_terms(session).platform_payee_id
     version, details = parties_of(session, [platform]).get(platform, (0, {}))
-    if bank_account(details) is None:
+    account = bank_account(details)
+    if account is None:
         raise Invalid("the platform has no IBAN to pay from: add it to the catalogue file and load it again")
+    if currency != "EUR" and (account.address is None or not account.bic):
+        raise Invalid(
+            f"a payment in {currency} needs the platform's BIC, town and country: add them to the catalogue file"
+        )
     return platform, version
 
 

@@ -22,7 +22,7 @@ from settlement.payouts.pain001 import (
     PaymentFile,
     check_bic,
     check_iban,
-    payment_file_bytes,
+    payment_file_chunks,
 )
 from settlement.payouts.sepa_text import sepa_identifier, sepa_text
 
@@ -67,8 +67,12 @@ def build(payments: list[Payment] = PAYMENTS, **changes: Any) -> bytes:
         "debtor": DEBTOR,
         "execution_date": date(2026, 11, 5),
         "created_at": CREATED,
+        "count": len(payments),
+        "total": sum(payment.amount for payment in payments),
     }
-    return payment_file_bytes(PaymentFile("EUR-2026-11-05-1", payments=payments, **arguments | changes))
+    return b"".join(
+        payment_file_chunks(PaymentFile("EUR-2026-11-05-1", **arguments | changes), iter(payments))
+    )
 
 
 def found(file: bytes, path: str) -> list[str | None]:
@@ -134,7 +138,7 @@ def test_another_writer_says_the_same(schema: xmlschema.XMLSchema) -> None:
 
     def said(file: bytes) -> list[tuple[str, str | None, dict[str, str]]]:
         # Its identifiers are random and its time is the clock's.
-        own = {"MsgId", "PmtInfId", "CreDtTm"}
+        own = {"MsgId", "PmtInfId", "CreDtTm", "InstrId"}  # and it names a payment once
         elements = ((element.tag.split("}")[1], element) for element in ET.fromstring(file).iter())
         return [
             (tag, (element.text or "").strip(), dict(element.attrib))

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from itertools import count
 
 from sqlalchemy.orm import Session
@@ -56,11 +57,16 @@ platform:
   minimum_payout: {{EUR: "{minimum}", USD: "1.00"}}
   dispute: {{contact: royalties@example.com, days: 365}}
 payees:
-  - {{id: pay-1, kind: person, currency: EUR, name: Mara Vell, iban: FR1420041010050500013M02606}}
-  - {{id: pay-2, kind: estate, currency: EUR, name: Estate of Øskar Lindt, iban: NL91ABNA0417164300, bic: ABNANL2A}}
-  - {{id: pay-3, kind: person, currency: EUR, name: Iben Holm, iban: DK5000400440116243}}
-  - {{id: pay-4, kind: company, currency: EUR, name: Fourth Ltd, iban: NL91ABNA0417164300}}
-  - {{id: pay-5, kind: society, currency: EUR, name: Fifth Society, iban: DE75512108001245126199}}
+  - {{id: pay-1, kind: person, currency: EUR, name: Mara Vell, iban: FR1420041010050500013M02606, bic: PSSTFRPPPAR,
+     address: {{town: Paris, country: FR}}}}
+  - {{id: pay-2, kind: estate, currency: EUR, name: Estate of Øskar Lindt, iban: NL91ABNA0417164300, bic: ABNANL2A,
+     address: {{town: Utrecht, country: NL}}}}
+  - {{id: pay-3, kind: person, currency: EUR, name: Iben Holm, iban: DK5000400440116243, bic: NDEADKKKXXX,
+     address: {{town: Århus, country: DK}}}}
+  - {{id: pay-4, kind: company, currency: EUR, name: Fourth Ltd, iban: NL91ABNA0417164300, bic: ABNANL2A,
+     address: {{town: Delft, country: NL}}}}
+  - {{id: pay-5, kind: society, currency: EUR, name: Fifth Society, iban: DE75512108001245126199, bic: SOGEDEFFXXX,
+     address: {{town: Mainz, country: DE}}}}
   - {{id: pay-dev, kind: model_developer, currency: EUR, name: Model Makers Ltd, iban: DE75512108001245126199}}
   - {{id: pay-poor, kind: person, currency: EUR, name: Without Bank}}
 rate_cards:
@@ -142,14 +148,27 @@ def approve(batch_id: str, checker: str = "bob") -> None:
 
 
 def submit(batch_id: str) -> bytes:
-    """What the command does, without the file on disk."""
+    """What the command does, without the files on disk; returns them one after the other."""
     with acting(Role.PAYER) as opened:
         run.reserve(opened, batch_id, "ann", AT)
     with acting(Role.PAYER) as opened:
-        name, content = run.payment_file(opened, batch_id)
+        contents = files(opened, batch_id)
     with acting(Role.PAYER) as opened:
-        run.handed_over(opened, batch_id, name, content, "ann", AT)
-    return content
+        run.handed_over(opened, batch_id, digests(contents), "ann", AT)
+    return b"".join(contents.values())
+
+
+def files(opened: Session, batch_id: str) -> dict[int, bytes]:
+    """The bytes of a batch's files, by number."""
+    return {
+        file.number: b"".join(run.file_chunks(opened, batch_id, file.number))
+        for file in run.bank_files(opened, batch_id)
+    }
+
+
+def digests(contents: dict[int, bytes]) -> dict[int, bytes]:
+    """What `handed_over` takes."""
+    return {number: sha256(content).digest() for number, content in contents.items()}
 
 
 def reserve(batch_id: str) -> None:

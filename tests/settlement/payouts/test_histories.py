@@ -22,7 +22,7 @@ from settlement.ledger import post
 from settlement.payouts import run
 from settlement.payouts.holds import open_hold, open_holds, release_hold
 from settlement.payouts.outcomes import Outcome, record_outcomes
-from tests.settlement.payouts.desk import AT, approve, attempts, create, debts, paid
+from tests.settlement.payouts.desk import AT, approve, attempts, create, debts, digests, files, paid
 
 PAYEES = ("pay-1", "pay-2", "pay-3", "pay-4", "pay-5")
 CENT = 10_000
@@ -140,7 +140,8 @@ class Histories(RuleBasedStateMachine):
             if dies == "reserved":
                 raise Killed
             with session(Role.PAYER) as opened:
-                name, content = run.payment_file(opened, self.batch)
+                contents = files(opened, self.batch)
+            content = contents[1]
             told = {attempt: int(amount.replace(".", "")) * CENT for attempt, amount in paid(content).items()}
             assert told == {
                 attempt: amount
@@ -150,7 +151,7 @@ class Histories(RuleBasedStateMachine):
             if dies == "told":
                 raise Killed
             with session(Role.PAYER) as opened:
-                run.handed_over(opened, self.batch, name, content, "ann", AT)
+                run.handed_over(opened, self.batch, digests(contents), "ann", AT)
                 if dies == "before recorded":
                     raise Killed
             if self.state == "submitting":

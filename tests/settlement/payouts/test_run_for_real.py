@@ -20,6 +20,8 @@ from tests.settlement.payouts.desk import (
     attempts,
     close_october,
     create,
+    digests,
+    files,
     ledger,
     load_terms,
     owe,
@@ -85,14 +87,14 @@ def test_killed_after_every_commit_and_run_again(owing_for_real: str) -> None:
     reserve(BATCH)  # killed after the first commit
     assert ledger() == RESERVED
     with session(Role.PAYER) as opened:
-        first = run.payment_file(opened, BATCH)
+        first = files(opened, BATCH)
     content = submit(BATCH)  # killed before the second
     assert content == first[1]
     assert submit(BATCH) == content  # and after it
     assert ledger() == RESERVED
     assert states(BATCH) == dict.fromkeys(("pay-1", "pay-2", "pay-3"), "submitted")
     with session(Role.PAYER) as opened, pytest.raises(Conflict, match="another file was handed over"):
-        run.handed_over(opened, BATCH, "x", content + b" ", "ann", AT)
+        run.handed_over(opened, BATCH, digests({1: content + b" "}), "ann", AT)
     # Killed in the middle of a step: nothing of it is there.
     with pytest.raises(KeyboardInterrupt), session(Role.PAYER) as opened:
         record_outcomes(opened, [Outcome(f"{BATCH}-1-1", "paid", AT)], "ann")
