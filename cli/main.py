@@ -83,9 +83,9 @@ def main() -> None:
     """Entry point of the `royalty` script."""
     try:
         _register()
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        # What `typer.Exit` says comes back as a value.
+        if status := app(standalone_mode=False):
+            sys.exit(status)
     except typer.Abort:
         _fail("stopped; run the same command again to go on", 130)
     except UserError as error:

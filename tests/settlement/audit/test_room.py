@@ -196,7 +196,8 @@ def test_payout_against_the_bank(books: str) -> None:
             "attempt:payout-9:paid is of no attempt",
         ),
         (
-            "INSERT INTO settlement.hold (payee_id, reason, actor, opened_at) VALUES ('pay-1', 'x', 'ann', '2026-01-01')",
+            "INSERT INTO settlement.hold (payee_id, reason, actor, opened_at)"
+            " VALUES ('pay-1', 'x', 'ann', '2026-01-01')",
             "reserved while hold",
         ),
     ],
