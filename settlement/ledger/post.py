@@ -1,17 +1,23 @@
-"""Posting: one mechanism for one journal and for a hundred thousand.
+"""Posting: one path for one journal and for a hundred thousand.
 
-Lines are laid in a temporary table, by COPY from Python or by INSERT .. SELECT from a query; from there the same SQL
-checks them, opens missing accounts, and writes journals and postings. So ids, content digests and line numbers come
-about in one way only. The database refuses what is checked here as well; here the refusal names the journal and what to
-do.
+Entries are checked, put in order, numbered and hashed here, and go by COPY straight into journals and postings, some
+thousand lines at a time; while the server writes one batch the next is prepared. What is checked here the database
+refuses as well; here the refusal names the journal and what to do.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from hashlib import sha256
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
 
+import psycopg
 from psycopg import errors
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -27,9 +33,8 @@ MAX_AMOUNT = 2**63 - 1
 _CLASSES = frozenset({"asset", "liability", "equity", "income", "expense"})
 # Control characters separate the fields of canonical bytes; NUL and lone surrogates are no text for PostgreSQL.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-_CHUNK = 1 << 16
-# From this many lines on, the planner is told what lies in the temporary tables.
-_MANY = 1000
+_BATCH = 8192
+"""Lines written by one pair of COPYs: so many that round trips do not count, so few that preparing them overlaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,55 +62,46 @@ def post(session: Session, entries: Sequence[Entry]) -> PostResult:
             the entry reverses is reversed already.
         NotFound: what the entry reverses does not exist.
     """
-    if not entries:
-        return PostResult(0, 0, {})
-    chunks = list(_copy_text(entries))  # everything is checked before COPY begins, which an error would abort
-    session.flush()
-    _clear(session)
-    with (
-        psycopg_connection(session).cursor() as cursor,
-        cursor.copy(
-            "COPY pg_temp.ledger_stage (key, kind, booked_at, value_date, actor, approved_by, reverses, movable,"
-            " line, account, class, currency, amount) FROM STDIN"
-        ) as copy,
-    ):
-        for chunk in chunks:
-            copy.write(chunk)
-    counts = _post_stage(session, sum(len(entry.lines) for entry in entries))
-    rows = session.connection().exec_driver_sql("SELECT key, id FROM pg_temp.ledger_posted")
-    ids: dict[str, int] = {key: id for key, id in rows}  # noqa: C416  (a row is a tuple, which its type does not say)
-    return PostResult(counts.posted, counts.replayed, ids)
+    ordered = sorted(entries, key=attrgetter("key"))
+    accounts = _accounts_of(ordered)
+    posted, ids = 0, dict[str, int]()
+    with _poster(session) as poster:
+        poster.open(accounts)
+        for written in poster.write(ordered):
+            posted += written.posted
+            ids.update(written.ids)
+    return PostResult(posted, len(ids) - posted, ids)
 
 
 def post_from_query(session: Session, query: str, parameters: Mapping[str, Any] | None = None) -> PostCounts:
-    """Post what an SQL query yields, one row per line, without a Python row each. Rules and errors as in `post`.
+    """Post what an SQL query yields, one row per line, never more than a batch in memory. Rules and errors of `post`.
 
     Args:
         session: its transaction is used; the caller commits.
         query: SELECT of key, kind, booked_at, value_date, actor, approved_by, movable, account, class, currency and
-            amount, in this order. Rows of one key are one journal and agree in everything up to `movable`.
+            amount, in this order. Rows of one key are one journal and agree in everything up to `movable`. It is
+            run twice, first for its accounts.
         parameters: values of the query's `%(name)s` parameters; any other `%` in it is doubled.
     """
-    session.flush()
-    _clear(session)
-    fill = f"""
-        INSERT INTO pg_temp.ledger_stage
-            (key, kind, booked_at, value_date, actor, approved_by, movable, account, class, currency, amount, line)
-        SELECT q.*, row_number() OVER (PARTITION BY q.key COLLATE "C"
-                                       ORDER BY q.amount < 0, q.account COLLATE "C", q.amount)
+    rows = f"""
         FROM ({query}) AS q (key, kind, booked_at, value_date, actor, approved_by, movable, account, class, currency,
                              amount)
-    """  # noqa: S608  (the query is our own code's; values are parameters)
-    try:
-        with session.begin_nested():
-            lines = session.connection().exec_driver_sql(fill, dict(parameters or {})).rowcount
-    except DBAPIError as error:
-        if isinstance(error.orig, errors.NumericValueOutOfRange):
-            raise Invalid(
-                f"an amount is larger than a line can hold ({MAX_AMOUNT} micros): split it"
-            ) from error
-        raise
-    return _post_stage(session, lines) if lines else PostCounts(0, 0)
+    """
+    values = dict(parameters or {})
+    posted = replayed = 0
+    with _poster(session) as poster:
+        accounts = poster.connection.execute(
+            f"SELECT q.account, q.class, q.currency, min(q.key) {rows} GROUP BY 1, 2, 3".encode(),
+            values,
+        )
+        poster.open({row[0]: _checked_account(*row) for row in accounts})
+        with poster.connection.cursor(name="ledger_post") as cursor:
+            cursor.itersize = _BATCH
+            cursor.execute(f'SELECT q.* {rows} ORDER BY q.key COLLATE "C"'.encode(), values)
+            for written in poster.write(_entries_of(cursor)):
+                posted += written.posted
+                replayed += len(written.ids) - written.posted
+    return PostCounts(posted, replayed)
 
 
 def reverse(
@@ -152,308 +148,353 @@ def reverse(
     return post(session, [entry])
 
 
-# Kept for the life of the connection, so that a single journal does not create tables. Analysed once while empty: from
-# then on the planner goes by their size, and finds a few journals' accounts and keys by index in any ledger. Texts have
-# the collation of the ledger's indexes, or those would not be used.
-_STAGE = """
-CREATE TEMP TABLE ledger_stage (
-    key text NOT NULL, kind text NOT NULL, booked_at timestamptz NOT NULL, value_date date NOT NULL,
-    actor text NOT NULL, approved_by text, reverses text, movable boolean NOT NULL, line integer NOT NULL,
-    account text NOT NULL, class text NOT NULL, currency char(3) NOT NULL, amount bigint NOT NULL
-) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE ledger_head (
-    key text, kind text, booked_at timestamptz, value_date date, actor text, approved_by text, reverses text,
-    lines integer, content_sha256 bytea
-) ON COMMIT DELETE ROWS;
-CREATE TEMP TABLE ledger_posted (key text, id bigint, fresh boolean) ON COMMIT DELETE ROWS;
-ANALYZE pg_temp.ledger_stage, pg_temp.ledger_head, pg_temp.ledger_posted
-"""
+class _Account(NamedTuple):
+    """What a line says of its account; with its id, as COPY writes it, once it is known."""
+
+    account_class: str
+    currency: str
+    id: str = ""
 
 
-_EMPTY = (
-    "DELETE FROM pg_temp.ledger_stage; DELETE FROM pg_temp.ledger_head; DELETE FROM pg_temp.ledger_posted"
-)
+class _Known(NamedTuple):
+    """A journal that is in the ledger."""
+
+    id: int
+    booked_at: datetime
+    content_sha256: bytes
 
 
-def _clear(session: Session) -> None:
-    connection = psycopg_connection(session)
-    there = connection.execute("SELECT to_regclass('pg_temp.ledger_stage') IS NOT NULL").fetchone()
-    # What an earlier call of this transaction left; a commit empties them by itself.
-    connection.execute(_EMPTY if there == (True,) else _STAGE)
+class _Batch(NamedTuple):
+    """Entries, and what the ledger says about them."""
+
+    entries: Sequence[Entry]
+    known: Mapping[str, _Known]
+    """Those of their keys that are there already."""
+    reversed_ids: Mapping[str, int]
+    """Id by key of what the others reverse."""
+    ids: Sequence[int]
+    """New ids for the others."""
 
 
-def _copy_text(entries: Sequence[Entry]) -> Iterator[bytes]:
-    """The entries' lines in COPY's text format, in chunks. Line numbers as `post_from_query` gives them."""
-    checked: set[str] = set()
+class _Written(NamedTuple):
+    """A batch ready to be written."""
 
-    def field(value: str, entry: Entry) -> str:
-        if value not in checked:
-            if not value or _FORBIDDEN.search(value):
-                raise Invalid(
-                    f"{value!r} cannot stand in journal {entry.key!r}: it is empty or has control characters"
-                )
-            checked.add(value)
-        return value.replace("\\", "\\\\")
+    batch: _Batch
+    journals: bytes
+    postings: bytes
+    posted: int
+    """How many of its journals are new."""
+    ids: Mapping[str, int]
+    """Journal id by key, of all."""
 
-    keys: set[str] = set()
-    buffer: list[str] = []
-    size = 0
-    for entry in entries:
-        if entry.key in keys:
+
+def _accounts_of(ordered: Sequence[Entry]) -> dict[str, _Account]:
+    """The accounts of entries in the order of their keys."""
+    accounts: dict[str, _Account] = {}
+    previous = None
+    for entry in ordered:
+        if entry.key == previous:
             raise Invalid(f"journal {entry.key} is given twice: one key is one journal")
-        keys.add(entry.key)
-        if entry.booked_at.tzinfo is None:
-            raise Invalid(f"journal {entry.key} is booked at a time without a time zone")
-        if not entry.lines:
-            raise Invalid(f"journal {entry.key} has no lines")
-        head = "\t".join(
-            (
-                field(entry.key, entry),
-                field(entry.kind, entry),
-                entry.booked_at.isoformat(),
-                entry.value_date.isoformat(),
-                field(entry.actor, entry),
-                r"\N" if entry.approved_by is None else field(entry.approved_by, entry),
-                r"\N" if entry.reverses is None else field(entry.reverses, entry),
-                "t" if entry.movable else "f",
-            )
-        )
+        previous = entry.key
         for line in entry.lines:
-            _check_line(line, entry)
-        # Order by code point is order by UTF-8 byte.
-        ordered = sorted(entry.lines, key=lambda line: (line.amount < 0, line.account_code, line.amount))
-        for number, line in enumerate(ordered, start=1):
-            row = (
-                f"{head}\t{number}\t{field(line.account_code, entry)}\t{line.account_class}\t{line.currency}"
-                f"\t{line.amount}\n"
-            )
-            buffer.append(row)
-            size += len(row)
-        if size >= _CHUNK:
-            yield "".join(buffer).encode()
-            buffer.clear()
-            size = 0
-    yield "".join(buffer).encode()
+            code = line.account_code
+            if code not in accounts:
+                accounts[code] = _checked_account(code, line.account_class, line.currency, entry.key)
+    return accounts
 
 
-def _check_line(line: Line, entry: Entry) -> None:
-    # bool is an int, and a float would be rounded on the way in.
-    if type(line.amount) is not int:
-        raise Invalid(f"journal {entry.key} has the amount {line.amount!r}: amounts are whole micros")
-    if abs(line.amount) > MAX_AMOUNT:
+def _checked_account(code: str, account_class: str, currency: str, key: str) -> _Account:
+    _check_text(code, key)
+    if account_class not in _CLASSES:
         raise Invalid(
-            f"journal {entry.key} has an amount larger than a line can hold ({MAX_AMOUNT} micros): split it"
+            f"journal {key} names the account class {account_class!r}: {', '.join(sorted(_CLASSES))}"
         )
-    if line.account_class not in _CLASSES:
-        raise Invalid(
-            f"journal {entry.key} names the account class {line.account_class!r}: {', '.join(sorted(_CLASSES))}"
-        )
-    if not line.account_code.endswith(f":{line.currency}") or len(line.currency) != 3:
-        raise Invalid(
-            f"journal {entry.key}: account {line.account_code!r} does not end in its currency {line.currency!r}"
-        )
+    if not code.endswith(f":{currency}") or len(currency) != 3:
+        raise Invalid(f"journal {key}: account {code!r} does not end in its currency {currency!r}")
+    return _Account(account_class, currency)
 
 
-def _post_stage(session: Session, lines: int) -> PostCounts:
-    """Post what lies in the temporary table."""
-    connection = session.connection()
-    if lines >= _MANY:
-        connection.exec_driver_sql("ANALYZE pg_temp.ledger_stage")
-    _check_stage(session)
-    _book(session)
-    connection.exec_driver_sql(_HEADS)
-    if lines >= _MANY:
-        connection.exec_driver_sql("ANALYZE pg_temp.ledger_head")
-    heads = _check_heads(session)
-    connection.exec_driver_sql(_ACCOUNTS)
-    _refuse(
-        session,
-        """
-        SELECT s.account, s.class, s.currency, a.class, a.currency FROM pg_temp.ledger_stage AS s
-        JOIN ledger.account AS a ON a.code = s.account
-        WHERE (a.class, a.currency) <> (s.class, s.currency)
-        """,
-        Conflict,
-        "account {0} is of class {3} in {4}, not {1} in {2}: use its own class or another account",
-    )
+def _check_text(value: str, key: str) -> None:
+    if not value or (not value.isprintable() and _FORBIDDEN.search(value)):
+        raise Invalid(f"{value!r} cannot stand in journal {key!r}: it is empty or has control characters")
+
+
+def _entries_of(rows: Iterable[Sequence[Any]]) -> Iterator[Entry]:
+    """Entries from rows of lines in the order of their keys."""
+    for key, lines in groupby(rows, itemgetter(0)):
+        head, entry_lines = None, []
+        for row in lines:
+            head = head or row[:7]
+            if row[:7] != head:
+                raise Invalid(f"the lines of journal {key} disagree about its kind, dates or actor")
+            *_, code, account_class, currency, amount = row
+            # A sum of bigints is numeric; anything but a whole number stays what it is, and is refused as such.
+            if isinstance(amount, Decimal) and amount.is_finite() and amount == int(amount):
+                amount = int(amount)
+            entry_lines.append(Line(code, account_class, amount, currency))
+        assert head is not None
+        _, kind, booked_at, value_date, actor, approved_by, movable = head
+        yield Entry(kind, key, booked_at, value_date, entry_lines, actor, approved_by, movable=movable)
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    lines = 0
+    for entry in entries:
+        batch.append(entry)
+        lines += len(entry.lines)
+        if lines >= _BATCH:
+            yield batch
+            batch, lines = [], 0
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _poster(session: Session) -> "Iterator[_Poster]":
+    """A poster whose work is done as a whole or, on any error, not at all; the transaction stays usable."""
     try:
-        posted = connection.exec_driver_sql(_JOURNALS).rowcount
-    except DBAPIError as error:
-        if isinstance(error.orig, errors.UniqueViolation):
-            raise Conflict("what this journal reverses was reversed by another one just now") from error
-        raise
-    if posted < heads:
-        _refuse(
-            session,
-            """
-            SELECT h.key FROM pg_temp.ledger_head AS h JOIN ledger.journal AS j ON j.key = h.key
-            WHERE NOT EXISTS (SELECT FROM pg_temp.ledger_posted AS n WHERE n.key = h.key)
-              AND j.content_sha256 <> h.content_sha256 ORDER BY h.key
-            """,
-            Conflict,
-            "journal {0} exists with other content: reverse it and post the right one under a new key",
+        with session.begin_nested():
+            yield _Poster(psycopg_connection(session))
+    except psycopg.Error as error:
+        raise DBAPIError("post", None, error) from error
+
+
+class _Poster:
+    """One call's work. Accounts first and then journals, each in byte order: two calls at once never wait in a ring."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        # The lock that writers share and a seal takes alone (`guard.lock_seal`): no seal comes between here and COPY.
+        # Two statements, because the second must see what the first waited for.
+        connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('ledger.seal', 0))")
+        self._seals: frozenset[datetime] = frozenset(
+            row[0] for row in connection.execute("SELECT sealed_before FROM ledger.seal")
         )
-        connection.exec_driver_sql(_REPLAYED)
-    if lines >= _MANY:
-        connection.exec_driver_sql("ANALYZE pg_temp.ledger_posted")
-        # Foreign keys are checked by plans that the connection keeps; one made when the tables were small scans them.
-        connection.exec_driver_sql("DISCARD PLANS")
-    connection.exec_driver_sql(_POSTINGS)
-    return PostCounts(posted, heads - posted)
+        self._sealed_before = max(self._seals, default=None)
+        self._accounts: dict[str, _Account] = {}
+        self._fields: dict[str | None, str] = {None: r"\N"}
 
+    def open(self, accounts: Mapping[str, _Account]) -> None:
+        """Look accounts up by their codes, and open those that are missing."""
+        self._look_up_accounts(list(accounts))
+        missing = sorted(code for code in accounts if code not in self._accounts)
+        if missing:
+            # Another call may open some of them now: wait for it, and take its.
+            self.connection.execute(
+                "INSERT INTO ledger.account (code, class, currency)"
+                " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]) ON CONFLICT (code) DO NOTHING",
+                (
+                    missing,
+                    [accounts[code].account_class for code in missing],
+                    [accounts[code].currency for code in missing],
+                ),
+            )
+            self._look_up_accounts(missing)
 
-def _refuse(session: Session, query: str, error: type[Conflict | Invalid | NotFound], message: str) -> None:
-    """Raise an error about the first row of a query that should have none.
+    def _look_up_accounts(self, codes: list[str]) -> None:
+        for code, id, account_class, currency in self.connection.execute(
+            "SELECT code, id, class, currency FROM ledger.account WHERE code = ANY(%s)", (codes,)
+        ):
+            self._accounts[code] = _Account(account_class, currency, str(id))
 
-    A query with a join has no LIMIT: the planner would expect to find a row soon, and nest loops.
-    """
-    found = session.connection().exec_driver_sql(query).first()
-    if found is not None:
-        raise error(message.format(*found))
+    def write(self, entries: Iterable[Entry]) -> Iterator[_Written]:
+        """Write entries in the order of their keys, a batch at a time, each prepared while the last one is written."""
+        prepared: Future[_Written] | None = None
+        with ThreadPoolExecutor(1) as pool:
+            for batch in _batches(entries):
+                following = pool.submit(self._prepare, self._look_up(batch))
+                if prepared is not None:
+                    yield self._copy(prepared.result())
+                    # Now, while the next batch is prepared, and not all of them at commit.
+                    self.connection.execute("SET CONSTRAINTS ledger.journal_balances IMMEDIATE")
+                    self.connection.execute("SET CONSTRAINTS ledger.journal_balances DEFERRED")
+                prepared = following
+            if prepared is not None:
+                yield self._copy(prepared.result())
 
-
-def _check_stage(session: Session) -> None:
-    _refuse(
-        session,
-        "SELECT key, account FROM pg_temp.ledger_stage WHERE amount = 0 LIMIT 1",
-        Invalid,
-        "journal {0} has a line of zero on {1}: leave it out",
-    )
-    _refuse(
-        session,
-        "SELECT key, currency, sum(amount) FROM pg_temp.ledger_stage"
-        " GROUP BY key, currency HAVING sum(amount) <> 0 LIMIT 1",
-        Invalid,
-        "journal {0} does not balance: its lines in {1} sum to {2} micros",
-    )
-
-
-def _book(session: Session) -> None:
-    """Move what may be moved out of sealed periods, and refuse the rest of what is new there."""
-    connection = session.connection()
-    # The lock that writers share and a seal takes alone (`guard.lock_seal`): no seal comes between here and the insert.
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(hashtextextended('ledger.seal', 0))")
-    sealed = connection.exec_driver_sql(
-        "SELECT max(sealed_before) FROM ledger.seal"
-        " HAVING max(sealed_before) > (SELECT min(booked_at) FROM pg_temp.ledger_stage)"
-    ).scalar()
-    if sealed is None:
-        return
-    # A journal that was moved before stays where it is: asked for again, it is the same journal.
-    connection.execute(
-        text(
-            """
-            UPDATE pg_temp.ledger_stage AS s SET booked_at = coalesce(k.first_booked_at, :sealed)
-            FROM (
-                SELECT h.key, h.booked_at, j.booked_at AS first_booked_at
-                FROM (SELECT DISTINCT key, booked_at FROM pg_temp.ledger_stage
-                      WHERE movable AND booked_at < :sealed) AS h
-                LEFT JOIN ledger.journal AS j ON j.key = h.key
-                    AND (j.booked_at = h.booked_at OR j.booked_at > h.booked_at
-                         AND EXISTS (SELECT FROM ledger.seal AS x WHERE x.sealed_before = j.booked_at))
-            ) AS k
-            WHERE s.key = k.key AND s.booked_at = k.booked_at AND s.movable
-            """
-        ),
-        {"sealed": sealed},
-    )
-    found = connection.execute(
-        text(
-            """
-            SELECT min(s.key) FROM pg_temp.ledger_stage AS s
-            WHERE s.booked_at < :sealed AND NOT EXISTS (SELECT FROM ledger.journal AS j WHERE j.key = s.key)
-            """
-        ),
-        {"sealed": sealed},
-    ).scalar()
-    if found is not None:
-        raise Conflict(
-            f"journal {found} is booked before {sealed:%Y-%m-%dT%H:%M:%SZ}, and everything before that is sealed: "
-            "book it in the open period"
+    def _look_up(self, entries: Sequence[Entry]) -> _Batch:
+        """Which of the entries are there, and what the others need."""
+        execute = self.connection.execute
+        known = {
+            key: _Known(*journal)
+            for key, *journal in execute(
+                "SELECT key, id, booked_at, content_sha256 FROM ledger.journal WHERE key = ANY(%s)",
+                ([entry.key for entry in entries],),
+            )
+        }
+        reversals = {e.reverses: e.key for e in entries if e.reverses is not None and e.key not in known}
+        reversed_ids: dict[str, int] = {}
+        if reversals:
+            reversed_ids = dict(
+                execute(
+                    "SELECT key, id FROM ledger.journal WHERE key = ANY(%s)", (list(reversals),)
+                ).fetchall()
+            )
+            for key, by in reversals.items():
+                if key not in reversed_ids:
+                    raise NotFound(f"there is no journal {key} that {by} could reverse")
+            there = execute(
+                "SELECT j.key, r.key FROM ledger.journal AS r JOIN ledger.journal AS j ON j.id = r.reverses"
+                " WHERE r.reverses = ANY(%s)",
+                (list(reversed_ids.values()),),
+            ).fetchone()
+            if there is not None:
+                raise Conflict(f"journal {there[0]} is reversed already, by {there[1]}")
+        ids = execute(
+            "SELECT nextval('ledger.journal_id_seq') FROM generate_series(1, %s)",
+            (len(entries) - len(known),),
         )
+        return _Batch(entries, known, reversed_ids, [row[0] for row in ids])
 
+    def _copy(self, written: _Written) -> _Written:
+        """Write a batch."""
+        while written.posted:
+            try:
+                with self.connection.transaction():
+                    self._copy_in(
+                        "journal (id, kind, key, booked_at, value_date, lines, content_sha256, reverses, actor,"
+                        " approved_by)",
+                        written.journals,
+                    )
+            except errors.UniqueViolation as error:
+                if error.diag.constraint_name == "journal_reverses_key":
+                    raise Conflict(
+                        "what this journal reverses was reversed by another one just now"
+                    ) from error
+                # Another call has committed one of the keys since they were looked up: now it is there.
+                written = self._prepare(self._look_up(written.batch.entries))
+            else:
+                self._copy_in(
+                    "posting (journal_id, line, lines, booked_at, account_id, amount, currency)",
+                    written.postings,
+                )
+                break
+        return written
 
-_HEADS = """
-INSERT INTO pg_temp.ledger_head
-SELECT key, kind, booked_at, value_date, actor, approved_by, reverses, count(*),
-       sha256(convert_to(guard.journal_text(kind, key, booked_at, value_date, count(*)::integer, reverses)
-                         || string_agg(guard.posting_text(line, account, amount), '' ORDER BY line), 'UTF8'))
-FROM pg_temp.ledger_stage
-GROUP BY key, kind, booked_at, value_date, actor, approved_by, reverses
-"""
+    def _copy_in(self, target: str, rows: bytes) -> None:
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy(f"COPY ledger.{target} FROM STDIN".encode()) as copy,
+        ):
+            copy.write(rows)
 
+    def _prepare(self, batch: _Batch) -> _Written:
+        """Check a batch and make COPY's text of it. Talks to nobody: it runs while the connection is busy."""
+        journals: list[str] = []
+        postings: list[str] = []
+        ids: dict[str, int] = {}
+        new_ids = iter(batch.ids)
+        at, instant = None, ""
+        on, day = None, ""
+        for entry in batch.entries:
+            lines = self._ordered_lines(entry)
+            known = batch.known.get(entry.key)
+            booked_at = self._booked_at(entry, known)
+            if booked_at is not at:
+                at, instant = booked_at, _instant(booked_at, entry)
+            if entry.value_date is not on:
+                on, day = entry.value_date, _day(entry.value_date)
+            key = entry.key
+            kind = self._field(entry.kind, key)
+            actor = self._field(entry.actor, key)
+            approved_by = self._field(entry.approved_by, key)
+            _check_text(key, key)
+            count = len(lines)
+            id = next(new_ids) if known is None else known.id
+            ids[key] = id
+            # As `guard.journal_text` and `guard.posting_text` have it.
+            content = [f"journal/1\t{entry.kind}\t{key}\t{instant}\t{day}\t{count}\t{entry.reverses or ''}\n"]
+            same = f"\t{count}\t{instant}\t"
+            for number, (_, code, amount, account_id, currency) in enumerate(lines, start=1):
+                content.append(f"{number}\t{code}\t{amount}\n")
+                if known is None:
+                    postings.append(f"{id}\t{number}{same}{account_id}\t{amount}\t{currency}\n")
+            digest = sha256("".join(content).encode())
+            if known is None:
+                reverses = r"\N" if entry.reverses is None else batch.reversed_ids[entry.reverses]
+                copied_key = key.replace("\\", r"\\") if "\\" in key else key
+                journals.append(
+                    f"{id}\t{kind}\t{copied_key}\t{instant}\t{day}\t{count}\t\\\\x{digest.hexdigest()}\t{reverses}"
+                    f"\t{actor}\t{approved_by}\n"
+                )
+            elif digest.digest() != known.content_sha256:
+                raise Conflict(
+                    f"journal {key} exists with other content: reverse it and post the right one under a new key"
+                )
+        return _Written(batch, "".join(journals).encode(), "".join(postings).encode(), len(journals), ids)
 
-def _check_heads(session: Session) -> int:
-    """Check each journal as a whole; how many there are."""
-    _refuse(
-        session,
-        "SELECT key FROM pg_temp.ledger_head GROUP BY key HAVING count(*) > 1 LIMIT 1",
-        Invalid,
-        "the lines of journal {0} disagree about its kind, dates or actor",
-    )
-    _refuse(
-        session,
-        "SELECT key FROM pg_temp.ledger_head WHERE lines < 2 LIMIT 1",
-        Invalid,
-        "journal {0} has one line: an entry has two or more",
-    )
-    _refuse(
-        session,
+    def _field(self, value: str | None, key: str) -> str:
+        """A text that many journals share, as COPY writes it."""
+        field = self._fields.get(value)
+        if field is None:
+            assert value is not None
+            _check_text(value, key)
+            field = self._fields[value] = value.replace("\\", r"\\")
+        return field
+
+    def _booked_at(self, entry: Entry, known: _Known | None) -> datetime:
+        """When the entry is booked: what may be moved is moved out of sealed periods, the rest that is new refused."""
+        booked_at = entry.booked_at
+        if booked_at.tzinfo is None:
+            raise Invalid(f"journal {entry.key} is booked at a time without a time zone")
+        if self._sealed_before is None or booked_at >= self._sealed_before:
+            return booked_at
+        if known is not None:
+            # A journal that was moved before stays where it is: asked for again, it is the same journal.
+            moved = entry.movable and known.booked_at > booked_at and known.booked_at in self._seals
+            return known.booked_at if moved else booked_at
+        if not entry.movable:
+            raise Conflict(
+                f"journal {entry.key} is booked before {self._sealed_before.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}, and "
+                "everything before that is sealed: book it in the open period"
+            )
+        return self._sealed_before
+
+    def _ordered_lines(self, entry: Entry) -> list[tuple[bool, str, int, str, str]]:
+        """The entry's lines as (whether credit, code, amount, account's id, currency), checked and in order.
+
+        Debits first, then by code and amount; order by code point is order by UTF-8 byte.
         """
-        SELECT h.reverses, h.key FROM pg_temp.ledger_head AS h
-        WHERE h.reverses IS NOT NULL AND NOT EXISTS (SELECT FROM ledger.journal AS j WHERE j.key = h.reverses)
-        """,
-        NotFound,
-        "there is no journal {0} that {1} could reverse",
-    )
-    _refuse(
-        session,
-        """
-        SELECT h.reverses, other.key FROM pg_temp.ledger_head AS h
-        JOIN ledger.journal AS other ON other.reverses = (SELECT j.id FROM ledger.journal AS j WHERE j.key = h.reverses)
-        WHERE h.reverses IS NOT NULL AND other.key <> h.key
-        """,
-        Conflict,
-        "journal {0} is reversed already, by {1}",
-    )
-    return int(session.connection().exec_driver_sql("SELECT count(*) FROM pg_temp.ledger_head").scalar_one())
+        lines = []
+        totals: dict[str, int] = {}
+        for line in entry.lines:
+            code, amount, currency = line.account_code, line.amount, line.currency
+            account = self._accounts[code]
+            # bool is an int, and a float would be rounded on the way in.
+            if type(amount) is not int:
+                raise Invalid(f"journal {entry.key} has the amount {amount!r}: amounts are whole micros")
+            if amount == 0:
+                raise Invalid(f"journal {entry.key} has a line of zero on {code}: leave it out")
+            if not -MAX_AMOUNT <= amount <= MAX_AMOUNT:
+                raise Invalid(
+                    f"journal {entry.key} has an amount larger than a line can hold ({MAX_AMOUNT} micros): split it"
+                )
+            if account.account_class != line.account_class or account.currency != currency:
+                raise Conflict(
+                    f"account {code} is of class {account.account_class} in {account.currency}, not "
+                    f"{line.account_class} in {currency}: use its own class or another account"
+                )
+            totals[currency] = totals.get(currency, 0) + amount
+            lines.append((amount < 0, code, amount, account.id, currency))
+        if not lines:
+            raise Invalid(f"journal {entry.key} has no lines")
+        for currency, total in totals.items():
+            if total:
+                raise Invalid(
+                    f"journal {entry.key} does not balance: its lines in {currency} sum to {total} micros"
+                )
+        lines.sort()
+        return lines
 
 
-# In the order of codes and keys, so that two calls at once take their locks in the same order.
-_ACCOUNTS = """
-INSERT INTO ledger.account (code, class, currency)
-SELECT s.account, min(s.class), min(s.currency) FROM pg_temp.ledger_stage AS s
-WHERE NOT EXISTS (SELECT FROM ledger.account AS a WHERE a.code = s.account)
-GROUP BY s.account ORDER BY s.account COLLATE "C"
-ON CONFLICT (code) DO NOTHING
-"""
+def _instant(at: datetime, entry: Entry) -> str:
+    """An instant in UTC to the microsecond, as in a journal's canonical bytes."""
+    utc = at.astimezone(UTC)
+    if utc.year < 1970:
+        raise Invalid(f"journal {entry.key} is booked in {utc.year}: before 1970 there is no ledger")
+    return f"{utc.isoformat(timespec='microseconds')[:26]}Z"
 
-_JOURNALS = """
-WITH written AS (
-    INSERT INTO ledger.journal
-        (kind, key, booked_at, value_date, lines, content_sha256, reverses, actor, approved_by)
-    SELECT h.kind, h.key, h.booked_at, h.value_date, h.lines, h.content_sha256,
-           (SELECT j.id FROM ledger.journal AS j WHERE j.key = h.reverses), h.actor, h.approved_by
-    FROM pg_temp.ledger_head AS h
-    ORDER BY h.key COLLATE "C"
-    ON CONFLICT (key) DO NOTHING
-    RETURNING id, key
-)
-INSERT INTO pg_temp.ledger_posted SELECT key, id, true FROM written
-"""
 
-_REPLAYED = """
-INSERT INTO pg_temp.ledger_posted
-SELECT h.key, j.id, false FROM pg_temp.ledger_head AS h JOIN ledger.journal AS j ON j.key = h.key
-WHERE NOT EXISTS (SELECT FROM pg_temp.ledger_posted AS n WHERE n.key = h.key)
-"""
-
-_POSTINGS = """
-INSERT INTO ledger.posting (journal_id, line, lines, booked_at, account_id, amount, currency)
-SELECT n.id, s.line, h.lines, h.booked_at, a.id, s.amount, a.currency
-FROM pg_temp.ledger_stage AS s
-JOIN pg_temp.ledger_head AS h ON h.key = s.key
-JOIN pg_temp.ledger_posted AS n ON n.key = s.key AND n.fresh
-JOIN ledger.account AS a ON a.code = s.account
-ORDER BY n.id, s.line
-"""
+def _day(day: date) -> str:
+    return day.isoformat()[:10]
