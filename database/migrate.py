@@ -55,6 +55,11 @@ def newest_revision() -> str:
     return ScriptDirectory.from_config(_config()).get_current_head() or "base"
 
 
+def is_known(revision: str) -> bool:
+    """Whether this code's migrations have this revision."""
+    return any(step.revision == revision for step in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def recorded_revision(session: Session) -> str:
     """The revision that the database says it is at; roles that were granted it may ask."""
     return session.scalar(text("SELECT version_num FROM public.alembic_version")) or "base"
@@ -93,6 +98,11 @@ def run_sql_file(connection: Connection, path: str) -> None:
     Such a file is never edited after its release: a change is a new file and a new migration.
     """
     # Through the driver without parameters: several statements at once, `%` and `:` mean themselves.
+    driver_of(connection).execute((_ROOT / path).read_bytes())
+
+
+def driver_of(connection: Connection) -> psycopg.Connection[tuple[object, ...]]:
+    """The driver's connection under this one, in its transaction."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
-    driver.execute((_ROOT / path).read_bytes())
+    return driver

@@ -162,9 +162,8 @@ def settle_in(session: Session, period: str, now: datetime | None = None) -> Clo
     return close(session, period, actor="mara")
 
 
-@pytest.fixture
-def books(database: str) -> Iterator[Session]:
-    """Both periods of the example, closed."""
+def october() -> None:
+    """The first period of the example, closed, in an empty database."""
     with open_session(Role.SETTLEMENT) as session:
         load_terms(session)
     with open_session(Role.ADMIN) as session:
@@ -174,9 +173,12 @@ def books(database: str) -> Iterator[Session]:
         for image in ("img-1", "img-2", "img-3"):
             attribute(session, image)
     sell(["sale-1", "sale-2", "sale-3", "sale-4"])
-    october = settle("2026-10", datetime(2026, 11, 1, tzinfo=UTC))
-    assert (october.statements, october.journals) == (3, 5)
+    closing = settle("2026-10", datetime(2026, 11, 1, tzinfo=UTC))
+    assert (closing.statements, closing.journals) == (3, 5)
 
+
+def november() -> None:
+    """The second one: a payout, two sales, a refund and a late attribution."""
     with open_session(Role.PAYER) as session:
         facts = ("payout-1", "pay-1", "EUR", 180_000)
         reserved = posting.payout_reserved(
@@ -197,12 +199,19 @@ def books(database: str) -> Iterator[Session]:
         assert record_refunds(session, [refund], actor="shop")[0].status is Status.RECORDED
     with open_session(Role.ATTRIBUTION) as session:
         attribute(session, "img-4")
-    november = settle("2026-11", datetime(2026, 12, 1, tzinfo=UTC))
-    assert (november.statements, november.journals) == (3, 5)
-    assert {d.payee_id: (d.last, d.this) for d in november.differences} == {
+    closing = settle("2026-11", datetime(2026, 12, 1, tzinfo=UTC))
+    assert (closing.statements, closing.journals) == (3, 5)
+    assert {d.payee_id: (d.last, d.this) for d in closing.differences} == {
         "pay-1": (184_931, 89_067 - 65_433),
         "pay-2": (130_975, 65_392 - 28_043),
         "pay-dev": (1_715_100, 265_541 + 561_111 - 206_524),
     }
+
+
+@pytest.fixture
+def books(database: str) -> Iterator[Session]:
+    """Both periods of the example, closed."""
+    october()
+    november()
     with open_session(Role.ADMIN) as session:
         yield session
