@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ARRAY, CHAR, CheckConstraint, ForeignKey, Text, any_, case, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, RecordedAt
@@ -36,6 +37,11 @@ class Payee(Base):
     recorded_at: Mapped[RecordedAt]
 
 
+def _digest(context: DefaultExecutionContext) -> bytes:
+    given = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    return bytes.fromhex(party_digest(given["salt"], given["details"]))
+
+
 class PartyVersion(Base):
     """Personal data of a payee (or of the platform itself): the newest version is in force. Erasable.
 
@@ -43,7 +49,7 @@ class PartyVersion(Base):
     """
 
     __tablename__ = "party_version"
-    __table_args__ = ({"schema": "party"},)
+    __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest_length"), {"schema": "party"})
 
     payee_id: Mapped[str] = mapped_column(ForeignKey(Payee.payee_id), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -53,6 +59,8 @@ class PartyVersion(Base):
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]
+    digest: Mapped[bytes] = mapped_column(default=_digest)
+    """What statements carry: `settlement.party.party_digest` of these details."""
 
 
 @dataclass(frozen=True, slots=True)

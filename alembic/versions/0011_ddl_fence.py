@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import sqlalchemy as sa
 from alembic import op
 
 from database.migrate import run_sql_file
+from settlement.party import party_digest
 
 revision: str = "0011"
 down_revision: str | None = "0010"
@@ -12,9 +14,58 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 
+# Policies that had no effect, as 0001, 0005 and 0008 made them.
+_GUARD_ALL = (
+    "settlement.statement",
+    "settlement.royalty_line",
+    "settlement.payee",
+    "settlement.payout",
+    "settlement.hold",
+    "attribution.attribution_share",
+    "ledger.log_leaf",
+)
+
+
 def upgrade() -> None:
-    run_sql_file(op.get_bind(), "database/sql/0011_ddl_fence.sql")
+    connection = op.get_bind()
+    op.execute("SET ROLE royalty_owner")
+    op.add_column("party_version", sa.Column("digest", sa.LargeBinary(), nullable=True), schema="party")
+    op.execute("RESET ROLE")
+    for payee_id, version, salt, details in connection.execute(
+        sa.text("SELECT payee_id, version, salt, details FROM party.party_version")
+    ).all():
+        connection.execute(
+            sa.text(
+                "UPDATE party.party_version SET digest = :digest WHERE payee_id = :payee AND version = :version"
+            ),
+            {"digest": bytes.fromhex(party_digest(salt, details)), "payee": payee_id, "version": version},
+        )
+    op.alter_column("party_version", "digest", nullable=False, schema="party")
+    op.create_check_constraint(
+        op.f("party_version_digest_length"), "party_version", "octet_length(digest) = 32", schema="party"
+    )
+    run_sql_file(connection, "database/sql/0011_ddl_fence.sql")
 
 
 def downgrade() -> None:
-    pass
+    # Alterations of the guards' functions stay until 0001 is undone: they refuse nothing that was allowed before.
+    op.execute("""
+        DROP EVENT TRIGGER ddl_fence;
+        DROP EVENT TRIGGER drop_fence;
+        DROP FUNCTION guard.refuse_ddl();
+        DROP FUNCTION guard.refuse_drop();
+        DROP VIEW audit.schema_changes, audit.record_schema_change;
+        DROP TABLE ledger.schema_change;
+        DROP TRIGGER in_turn ON settlement.refund;
+        DROP TRIGGER in_turn ON settlement.statement;
+        DROP TRIGGER in_turn ON settlement.period;
+        DROP FUNCTION guard.write_in_turn();
+        DROP VIEW settlement.letterhead;
+        ALTER TABLE party.party_version DROP COLUMN digest;
+        GRANT SELECT (platform_payee_id) ON settlement.platform_version TO portal;
+        CREATE POLICY platform ON party.party_version FOR SELECT TO portal
+            USING (payee_id IN (SELECT v.platform_payee_id FROM settlement.platform_version AS v)
+                   AND EXISTS (SELECT FROM access.payee_access));
+    """)
+    for relation in _GUARD_ALL:
+        op.execute(f"CREATE POLICY guard_all ON {relation} FOR SELECT TO royalty_guard USING (true)")

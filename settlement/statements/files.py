@@ -102,7 +102,7 @@ def _file(session: Session, statement: Statement, format: Format, renderer: Rend
             return b"".join(detail_csv(statement_lines(session, statement)))
         case "pdf":
             header = parse(statement.body.encode())["header"]
-            platform = _party(session, header["platform"])
+            platform = _letterhead(session, header["platform"])
             return (renderer or Renderer()).pdf(
                 statement.body.encode(),
                 number=statement.number,
@@ -118,3 +118,14 @@ def _party(session: Session, reference: dict[str, str]) -> Party | None:
         if party_digest(version.salt, version.details) == reference["party_digest"]:
             return Party.of(version.details)
     return None
+
+
+def _letterhead(session: Session, reference: dict[str, str]) -> Party | None:
+    """The platform as it headed the statement; who may read statements may read that much of it."""
+    details = session.scalar(
+        text(
+            "SELECT details FROM settlement.letterhead WHERE payee_id = :id AND digest = decode(:digest, 'hex')"
+        ),
+        {"id": reference["id"], "digest": reference["party_digest"]},
+    )
+    return None if details is None else Party.of(details)

@@ -293,8 +293,7 @@ def test_raw_sql_as_one_artist_sees_nothing_of_another(mara, oskar) -> None:
         for (payee,) in (
             _rows(hers, f"SELECT DISTINCT payee_id FROM {relation}") if "slice" not in relation else []
         ):
-            # The platform heads her statements.
-            assert payee == "pay-1" or (payee, relation) == ("platform", "party.party_version"), relation
+            assert payee == "pay-1", relation
     assert _rows(hers, "SELECT DISTINCT external_id FROM attribution.image ORDER BY 1") == [
         ("img-1",),
         ("img/2",),

@@ -102,6 +102,7 @@ def test_other_workers_are_called_where_there_is_more_than_a_batch(
 def test_a_batch_that_cannot_be_written_is_given_back(world: str, worker: Worker, tiny: Model) -> None:
     log_images_of(tiny, 0, 2)
     with psycopg.connect(world, autocommit=True) as admin:
+        admin.execute("SET event_triggers = off")
         admin.execute(
             "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no disk'; END $$"
         )

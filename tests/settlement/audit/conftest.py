@@ -35,6 +35,7 @@ def tampered(books: str) -> Tampered:
         with engine(Role.ADMIN).connect() as connection:
             transaction = connection.begin()
             with Session(connection) as own:
+                own.execute(text("SET LOCAL event_triggers = off"))
                 triggers = own.execute(text(_TRIGGERS)).all()
                 for table in {table for table, _ in triggers}:
                     own.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER ALL"))

@@ -111,8 +111,8 @@ def test_terms_changed_by_whom_and_why(tampered: Tampered) -> None:
         " 'dora', 'new year')",
         "INSERT INTO settlement.contract_version (contract_id, artist_id, valid_from, status, actor, reason)"
         " VALUES ('contract-2', 'art-2', '2027-01-01', 'ended', 'dora', 'left')",
-        "INSERT INTO party.party_version (payee_id, version, salt, details, actor, reason)"
-        " SELECT payee_id, 2, salt, details || '{\"iban\": \"NL91ABNA0417164300\"}', 'dora', 'moved'"
+        "INSERT INTO party.party_version (payee_id, version, salt, digest, details, actor, reason)"
+        " SELECT payee_id, 2, salt, digest, details || '{\"iban\": \"NL91ABNA0417164300\"}', 'dora', 'moved'"
         " FROM party.party_version WHERE payee_id = 'pay-1'",
     ) as own:
         rate = own.execute(
@@ -197,11 +197,9 @@ def test_the_auditor_reads_the_views_and_nothing_else(books: str, statement: str
 
 
 def test_the_auditor_hands_on_no_right(books: str) -> None:
-    with psycopg.connect(conninfo(Role.AUDITOR)) as connection:
+    with pytest.raises(errors.InsufficientPrivilege), psycopg.connect(conninfo(Role.AUDITOR)) as connection:
         connection.execute("SET TRANSACTION READ WRITE")
-        connection.execute("GRANT SELECT ON audit.holds TO portal")  # a warning: nothing was granted
-        row = connection.execute("SELECT has_table_privilege('portal', 'audit.holds', 'SELECT')").fetchone()
-    assert row == (False,)
+        connection.execute("GRANT SELECT ON audit.holds TO portal")
 
 
 @pytest.mark.parametrize("role", [role for role in Role if role not in (Role.ADMIN, Role.AUDITOR)])
