@@ -1,6 +1,7 @@
 """`royalty payout` and `royalty hold`: who is paid, approved by whom, handed to the bank, and what came of it."""
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,11 +9,13 @@ import typer
 from cli.operator import operator
 from cli.screen import money, show, table
 from database.engine import session
-from database.errors import NotFound
+from database.errors import NotFound, UserError
 from database.roles import Role
 from database.settings import get_settings
 from settlement.payouts import holds, run
-from settlement.payouts.bank_messages.intake import apply_open
+from settlement.payouts import reconcile as reconciliation
+from settlement.payouts.bank_messages.intake import OpenLine, Taken, apply_open, open_lines, take_file
+from settlement.payouts.bank_messages.intake import dismiss as dismiss_line
 from settlement.payouts.models import batch_rows, batches
 from settlement.payouts.outcomes import Outcome, record_outcomes
 from settlement.payouts.plan import Decision, plan
@@ -158,6 +161,138 @@ def settle_batch(
             for attempt in attempts
         ]
         return record_outcomes(opened, outcomes, actor)
+
+
+@group.command("import")
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help="pain.002, camt.053 or camt.054 files from the bank.")],
+) -> None:
+    """Take what the bank answered. A file is taken once; in what order they come does not matter."""
+    actor = operator("payouts:write").username
+    failed = 0
+    for path in files:
+        try:
+            with path.open("rb") as file, session(Role.PAYER) as opened:
+                taken = take_file(opened, file, path.name, actor)
+        except OSError as error:
+            failed += 1
+            typer.echo(f"{path}: cannot be read: {error.strerror}", err=True)
+        except UserError as error:
+            # The others are taken all the same.
+            failed += 1
+            typer.echo(f"{path}: nothing is taken of it: {error.message}", err=True)
+        else:
+            _taken(taken)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _taken(taken: Taken) -> None:
+    version = f".001.{taken.version}" if taken.version else ""
+    what = f"{taken.name}: {taken.kind}{version} {taken.message_id}"
+    if taken.taken_before is not None:
+        show(f"{what}: taken before, on {taken.taken_before:%Y-%m-%d %H:%M}; nothing changed")
+        return
+    if taken.same_id:
+        show(f"{what}: another file with this id was taken before; each line was looked at by itself")
+    ours = [line for line in taken.open if line.ours]
+    results = ", ".join(f"{count} {result}" for result, count in sorted(taken.results.items()))
+    show(f"{what}: {taken.lines} lines; {results or 'nothing of them applied'}; {len(taken.open)} open")
+    if taken.outcomes:
+        moved = ", ".join(f"{count} {state}" for state, count in sorted(taken.outcomes.items()))
+        show(f"  payouts: {moved}")
+    _open_lines("  Open, of our payments", ours)
+    _open_lines("  Open, not of our payments", [line for line in taken.open if not line.ours][:_SHOWN])
+
+
+_SHOWN = 20
+
+
+def _open_lines(title: str, lines: list[OpenLine]) -> None:
+    if not lines:
+        return
+    rows = [
+        (
+            line.entry_id,
+            f"{line.message_id}, line {line.number}",
+            line.says,
+            line.reference,
+            money(line.amount, line.currency) if line.amount is not None and line.currency else "",
+            line.why,
+        )
+        for line in lines
+    ]
+    show(table(title, ("id", "message", "says", "names", "amount", "why"), rows, right=("amount",)))
+
+
+@group.command()
+def reconcile(
+    batch: Annotated[list[str] | None, typer.Option(help="Only this batch; may be repeated.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only what was executed in this period.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the bank's lines that name no payment of ours.")
+    ] = False,
+) -> None:
+    """Compare ledger, bank and statements on every payout; show what waits, and for how long."""
+    operator()
+    with session(Role.AUDITOR) as opened:
+        batch_rows = reconciliation.batch_checks(opened, batch, period)
+        payouts = reconciliation.payout_checks(opened, batch, period)
+        ages = reconciliation.ageing(opened, batch, period)
+        statements = reconciliation.uneven_statements(opened)
+    with session(Role.PAYER) as opened:
+        lines = open_lines(opened, batch_ids=batch)
+    right = ("paid out", "clearing", "ledger", "bank")
+    rows: list[tuple[object, ...]] = [
+        (
+            check.batch_id,
+            f"{check.finished} of {check.payouts}",
+            *(money(n, check.currency) for n in (check.amount, check.clearing, check.ledger, check.bank)),
+            check.faults or "",
+            check.attention or "",
+        )
+        for check in batch_rows
+    ]
+    show(table("Batches", ("batch", "finished", *right, "faults", "open"), rows, right=right))
+    if ages:
+        rows = [(age.days, age.payouts, money(age.amount, age.currency)) for age in ages]
+        show(
+            table("On its way, days since execution", ("days", "payouts", "amount"), rows, right=("amount",))
+        )
+    if payouts:
+        rows = [
+            (
+                check.payout_id,
+                check.state,
+                money(check.amount, check.currency),
+                check.fault or check.attention,
+            )
+            for check in payouts
+        ]
+        show(table("Payouts to look at", ("payout", "state", "amount", "why"), rows, right=("amount",)))
+    for uneven in statements:
+        show(f"statement {uneven.statement_id} in {uneven.message_id} does not add up: a line may be missing")
+    _open_lines("The bank's lines that wait, of our payments", [line for line in lines if line.ours])
+    others = [line for line in lines if not line.ours]
+    if every:
+        _open_lines("The bank's lines that name no payment of ours", others)
+    elif others:
+        show(f"{len(others)} lines of the bank name no payment of ours (--all lists them)")
+    if any(check.faults for check in batch_rows) or statements:
+        raise typer.Exit(1)
+    show("ledger, bank and statements agree on every payout" if batch_rows else "no payout to reconcile")
+
+
+@group.command()
+def dismiss(
+    line: Annotated[int, typer.Argument(help="The line's id, as reconcile shows it.")],
+    reason: Annotated[str, typer.Option(help="Why nothing is to be done about it.")],
+) -> None:
+    """Take a line of the bank off the list. It moves no money and no payout."""
+    actor = operator("payouts:write").username
+    with session(Role.PAYER) as opened:
+        dismiss_line(opened, line, reason, actor)
+    show(f"line {line} is dismissed")
 
 
 @group.command()

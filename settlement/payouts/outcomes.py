@@ -132,7 +132,7 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
     _outcome_events(session, events, actor)
     post(session, entries)
     for batch_id in batch_ids:
-        _settle(session, batch_id, actor)
+        settle(session, batch_id, actor)
     return result
 
 
@@ -174,8 +174,8 @@ def _outcome_events(session: Session, events: Sequence[tuple[str, int, Outcome]]
     )
 
 
-def _settle(session: Session, batch_id: str, actor: str) -> None:
-    """Move a batch on as its payouts' newest states say."""
+def settle(session: Session, batch_id: str, actor: str) -> None:
+    """Move a batch that the bank has been told of on, as its payouts' newest states say."""
     newest = (
         select(PayoutEvent.state)
         .ext(distinct_on(PayoutEvent.payout_id))

@@ -40,6 +40,7 @@ from settlement.payouts.pain001 import (
     payment_file_chunks,
 )
 from settlement.payouts.plan import Decision, bank_account, closed_terms, plan
+from settlement.payouts.provider.models import ProviderBatch
 from settlement.periods.models import Approval
 
 
@@ -163,7 +164,13 @@ def cancel_batch(session: Session, batch_id: str, actor: str) -> None:
 
 
 def reserve(
-    session: Session, batch_id: str, actor: str, at: datetime, *, per_file: int = MAX_PAYMENTS
+    session: Session,
+    batch_id: str,
+    actor: str,
+    at: datetime,
+    *,
+    per_file: int = MAX_PAYMENTS,
+    provider: str | None = None,
 ) -> int:
     """Move what the batch pays from payable to clearing, one attempt each; run again, it changes nothing.
 
@@ -176,6 +183,7 @@ def reserve(
         actor: who submits it.
         at: when it is handed to the bank.
         per_file: how many payments the bank takes in one file; which file carries an attempt is fixed here.
+        provider: by whose API the batch goes; None: in files. Fixed here, whatever is configured when it is run again.
 
     Returns:
         Number of attempts.
@@ -201,6 +209,9 @@ def reserve(
         select(BatchEvent.actor).where(BatchEvent.batch_id == batch_id, BatchEvent.state == "approved")
     ).one()
     record_batch_event(session, batch_id, "submitting", actor)
+    if provider is not None:
+        session.add(ProviderBatch(batch_id=batch_id, provider=provider, actor=actor))
+        session.flush()
     left_out = _left_out(session, batch)
     session.execute(
         text(
@@ -264,9 +275,12 @@ def bank_files(session: Session, batch_id: str) -> list[BankFile]:
     """The files of a reserved batch (pain.001.001.09), in order.
 
     Raises:
-        Conflict: nothing is reserved yet.
+        Conflict: nothing is reserved yet, or the batch goes by a provider: a file would pay it a second time.
     """
     find_batch(session, batch_id)
+    way = session.get(ProviderBatch, batch_id)
+    if way is not None:
+        raise Conflict(f"batch {batch_id} goes by provider {way.provider}: it has no file")
     rows = session.execute(
         select(PayoutAttempt.file, func.count(), func.sum(PayoutAttempt.amount_micros))
         .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
@@ -301,7 +315,7 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
         raise NotFound(f"batch {batch_id} has no file {number}")
     debtor = session.get(PartyVersion, (batch.debtor_id, batch.debtor_version))
     if debtor is None:
-        raise _erased(batch.debtor_id, batch_id)
+        raise erased(batch.debtor_id, batch_id)
     reserved_at = session.scalars(
         select(BatchEvent.recorded_at).where(
             BatchEvent.batch_id == batch_id, BatchEvent.state == "submitting"
@@ -323,7 +337,7 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
     def payments() -> Iterator[Payment]:
         for attempt_id, amount, payee_id, details in rows:
             if details is None:
-                raise _erased(payee_id, batch_id)
+                raise erased(payee_id, batch_id)
             yield Payment(attempt_id, amount, BankAccount.of(details), f"Royalties {batch_id}")
 
     head = PaymentFile(
@@ -338,7 +352,8 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
     yield from payment_file_chunks(head, payments())
 
 
-def _erased(payee_id: str, batch_id: str) -> Conflict:
+def erased(payee_id: str, batch_id: str) -> Conflict:
+    """What is said of a batch whose payments cannot be made again, because bank details of it are gone."""
     return Conflict(f"the bank details of {payee_id} in batch {batch_id} have been erased since it was made")
 
 

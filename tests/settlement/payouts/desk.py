@@ -5,7 +5,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from hashlib import sha256
+from io import BytesIO
 from itertools import count
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -16,9 +18,12 @@ from settlement.catalogue_file import load_catalogue
 from settlement.ledger import Entry, balances, post
 from settlement.payees import PartyVersion, parties_of
 from settlement.payouts import run
+from settlement.payouts.bank_messages.intake import Taken, take_file
+from settlement.payouts.holds import open_holds
 from settlement.payouts.models import batch_rows, batch_state
 from settlement.payouts.outcomes import Outcome, record_outcomes
 from settlement.payouts.pain001 import NAMESPACE
+from settlement.payouts.reconcile import payout_checks
 from settlement.periods.approval import approve as approve_draft
 from settlement.periods.approval import calculate
 from settlement.periods.approval import submit as submit_draft
@@ -243,3 +248,31 @@ def paid(content: bytes) -> dict[str, str]:
         )
         for transfer in root.iterfind(".//p:CdtTrfTxInf", name)
     }
+
+
+BANK_FILES = Path(__file__).parent / "bank_files"
+
+
+def take(content: bytes | str, name: str = "bank.xml") -> Taken:
+    """Import a bank's file, or one of `bank_files` by its name."""
+    if isinstance(content, str):
+        name, content = content, (BANK_FILES / content).read_bytes()
+    with acting(Role.PAYER) as opened:
+        return take_file(opened, BytesIO(content), name, "ann")
+
+
+def holds() -> dict[str, list[str]]:
+    """Why payees are held, by payee."""
+    found: dict[str, list[str]] = {}
+    with acting(Role.PAYER) as opened:
+        for hold in open_holds(opened):
+            found.setdefault(hold.payee_id, []).append(hold.reason)
+    return found
+
+
+def checks() -> dict[str, tuple[str | None, str | None]]:
+    """Fault and attention by payee, of every payout that has one."""
+    with acting(Role.AUDITOR) as opened:
+        return {
+            check.payout_id.split("/")[1]: (check.fault, check.attention) for check in payout_checks(opened)
+        }
