@@ -266,6 +266,11 @@ def _connective(group: str) -> str | None:
     return next((word for word in (" AND ", " OR ") if word in outside), None)
 
 
+def server_version(connection: psycopg.Connection[Any]) -> str:
+    """Major version of the server: another one may write the same definition in other words."""
+    return str(connection.info.server_version // 10_000)
+
+
 def fingerprint(manifest: str) -> bytes:
     """SHA-256 of a manifest's UTF-8 bytes."""
     return hashlib.sha256(manifest.encode()).digest()

@@ -8,7 +8,7 @@ from sqlalchemy import ARRAY, CheckConstraint, Connection, Integer, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.base import Base, RecordedAt
-from database.manifest import FORMAT, differences, fingerprint
+from database.manifest import FORMAT, differences, fingerprint, server_version
 from database.migrate import driver_of
 
 
@@ -64,23 +64,35 @@ def record_change(
     if driver.execute("SELECT to_regclass('ledger.schema_change') IS NULL").fetchone() == (True,):
         return None
     last = driver.execute(
-        "SELECT number, format, manifest FROM ONLY ledger.schema_change ORDER BY number DESC LIMIT 1"
+        "SELECT number, server, format, manifest FROM ONLY ledger.schema_change ORDER BY number DESC LIMIT 1"
     ).fetchone()
-    number, format, recorded = last or (0, FORMAT, before)
+    form = (server_version(driver), FORMAT)
+    number, *recorded_in, recorded = last or (0, *form, before)
     driver.execute(
         "INSERT INTO ledger.schema_change (number, revision_from, revision_to, server, format, before_sha256,"
         " after_sha256, unrecorded, manifest, actor)"
-        " VALUES (%s, %s, %s, current_setting('server_version_num')::integer / 10000, %s, %s, %s, %s, %s, %s)",
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             number + 1,
             revision_from,
             revision_to,
-            FORMAT,
+            *form,
             fingerprint(before),
             fingerprint(after),
-            differences(recorded, before) if format == FORMAT else [],
+            differences(recorded, before) if tuple(recorded_in) == form else [],
             after,
             getuser(),
         ),
     )
     return int(number) + 1
+
+
+def is_comparable(connection: Connection) -> bool:
+    """Whether the last change was recorded by this version of server and program, or none is recorded."""
+    driver: psycopg.Connection[Any] = driver_of(connection)
+    if driver.execute("SELECT to_regclass('ledger.schema_change') IS NULL").fetchone() == (True,):
+        return True
+    last = driver.execute(
+        "SELECT server, format FROM ONLY ledger.schema_change ORDER BY number DESC LIMIT 1"
+    ).fetchone()
+    return last == (server_version(driver), FORMAT)

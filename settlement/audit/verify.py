@@ -17,6 +17,7 @@ import psycopg
 from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
+from database.manifest import FORMAT, differences, read_manifest, server_version
 from settlement.statements.detail import FIELDS
 
 SHOWN = 10
@@ -162,6 +163,23 @@ def _records(copy: psycopg.Copy) -> Iterator[bytes]:
 def _unescaped(field: bytes) -> str:
     """A field of COPY's text format without control characters, which ids do not have."""
     return field.decode().replace("\\\\", "\\")
+
+
+def _schema(connection: psycopg.Connection[Any], query: str) -> Iterator[Sequence[object]]:
+    """What the schema has that no migration made, now or when a migration began."""
+    changes = connection.execute(query.encode()).fetchall()
+    if not changes:
+        yield "no migration is recorded", "run `royalty db migrate`"
+        return
+    for number, _, _, _, unrecorded in changes:
+        for difference in unrecorded:
+            yield f"found by schema change {number}", difference
+    number, server, format, recorded, _ = changes[-1]
+    if (server, format) != (server_version(connection), FORMAT):
+        yield f"schema change {number} cannot be compared", "run `royalty db migrate`, which records the schema anew"
+        return
+    for difference in differences(recorded, read_manifest(connection)):
+        yield (difference,)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -343,6 +361,13 @@ CHECKS: tuple[Check, ...] = (
         WHERE attempt_id IS NOT NULL AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'payout_batch'
             AND a.subject = p.batch_id AND a.is_of_what_was_done AND a.maker <> a.checker)
         """,
+    ),
+    Check(
+        "the schema is the one last migrated",
+        "Every table, column, constraint, trigger, function, view, policy, role and grant is as the last migration "
+        "left it, and every migration found what the one before had left.",
+        "SELECT number, server, format, manifest, unrecorded FROM audit.schema_changes ORDER BY number",
+        _schema,
     ),
     Check(
         "guards are in place",

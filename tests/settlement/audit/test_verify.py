@@ -238,6 +238,26 @@ DELETE FROM settlement.approval WHERE subject = '2026-10'
 UPDATE settlement.payout_batch SET content_sha256 = sha256('x')
 => batch EUR-20261105-1, paid without
 
+# the schema is the one last migrated
+DROP TRIGGER append_only ON ledger.posting
+=> trigger append_only on ledger.posting is missing
+
+# the schema is the one last migrated
+CREATE OR REPLACE FUNCTION guard.refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'
+=> function guard.refuse_change() is changed
+
+# the schema is the one last migrated
+GRANT SELECT (code) ON ledger.account TO portal
+=> grant of SELECT on column ledger.account.code to portal is new
+
+# the schema is the one last migrated
+ALTER ROLE portal BYPASSRLS
+=> role portal is changed: was 'login, inherit', is 'login, inherit, sees
+
+# the schema is the one last migrated
+UPDATE pg_catalog.pg_event_trigger SET evtenabled = 'D' WHERE evtname = 'ddl_fence'
+=> event trigger ddl_fence is changed: was 'enabled A on
+
 # guards are in place
 DROP TRIGGER append_only ON ledger.posting
 => ledger.posting, append_only, is missing
