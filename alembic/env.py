@@ -28,6 +28,7 @@ for module in (
     "settlement.payees",
     "settlement.payouts.bank_messages.models",
     "settlement.payouts.models",
+    "settlement.payouts.provider.models",
     "settlement.periods.models",
     "settlement.rates",
     "settlement.sales",

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Celery broker; None is the same PostgreSQL through kombu's pgmq transport."""
     payout_file_limit: int = Field(default=100_000, ge=1)
     """Payments in one file for the bank, as the bank limits them; a larger batch goes in several files."""
+    payout_providers: dict[str, str] = Field(default_factory=dict)
+    """Currencies that are paid by a provider's API, and its name, as JSON; the others are paid in files for a bank."""
     token_issuer: str = "royalty"
     token_audience: str = "royalty-api"
 

@@ -215,25 +215,30 @@ def _event(given: object) -> Event:
     """An event as documented. Raises `NoAnswer` on anything else: nothing is taken from what is half understood."""
     if not isinstance(given, dict):
         raise NoAnswer("an event is no object")
-    values = {name: given.get(name) for name in ("id", "type", "payment", "amount", "currency", "at")}
-    reason = given.get("reason", "")
-    if not all(isinstance(value, str) for value in (*values.values(), reason)):
-        raise NoAnswer("an event lacks a field")
+    event_id, kind, reference = _text(given, "id"), _text(given, "type"), _text(given, "payment")
     try:
-        at = datetime.fromisoformat(values["at"])
-        amount = from_decimal(values["amount"])
-        currency = check_currency(values["currency"])
+        at = datetime.fromisoformat(_text(given, "at"))
+        amount = from_decimal(_text(given, "amount"))
+        currency = check_currency(_text(given, "currency"))
     except (ValueError, Invalid):
         raise NoAnswer("an event has a time, amount or currency that cannot be read") from None
     if at.tzinfo is None or not 2000 <= at.year < 2100 or amount <= 0:
         raise NoAnswer("an event has a time without a zone or an amount that is none")
-    if not (_IDENTIFIER.fullmatch(values["id"]) and _IDENTIFIER.fullmatch(values["payment"])):
+    if not (_IDENTIFIER.fullmatch(event_id) and _IDENTIFIER.fullmatch(reference)):
         raise NoAnswer("an event has an id that cannot be kept")
+    reason = _text(given, "reason") if "reason" in given else ""
     reason = reason if _CODE.fullmatch(reason) else ""
-    says = _SAYS.get(values["type"], "noted")
+    says = _SAYS.get(kind, "noted")
     if says == "rejected" and reason in DUPLICATES:
         says = "unknown"  # it has the payment already; what became of that one is to be found out
-    return Event(values["id"], values["payment"], says, amount, currency, at.astimezone(UTC), reason)
+    return Event(event_id, reference, says, amount, currency, at.astimezone(UTC), reason)
+
+
+def _text(given: Mapping[str, object], name: str) -> str:
+    value = given.get(name)
+    if not isinstance(value, str):
+        raise NoAnswer(f"an event has no {name}")
+    return value
 
 
 def check_name(name: str) -> str:

@@ -10,7 +10,7 @@ from settlement.payouts.models import PayoutAttempt, PayoutBatch
 
 
 class ProviderBatch(Base):
-    """A batch that goes by a provider's API; one without such a row goes in files. Fixed with its attempts (trigger)."""
+    """A batch that goes by a provider's API; any other goes in files. Fixed with its attempts (trigger)."""
 
     __tablename__ = "provider_batch"
     __table_args__ = ({"schema": "settlement"},)
@@ -55,7 +55,7 @@ class ProviderEvent(Base):
 
 
 class ProviderMatch(Base):
-    """What became of an event: it moved its payout, said nothing new, or is none that moves one. Without: it is open."""
+    """What became of an event: it moved its payout, was no news, or moves none. Without such a row it is open."""
 
     __tablename__ = "provider_match"
     __table_args__ = (

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -138,8 +139,9 @@ class ProviderRail:
                 .limit(1)
             )
         while True:
-            events, cursor = self._patiently(lambda after=cursor or "": self.provider.since(after))
-            if not events:
+            before = cursor or ""
+            events, cursor = self._patiently(partial(self.provider.since, before))
+            if not events or cursor == before:
                 break
             take(transactions, name, events, "list", actor)
             with transactions() as session:
@@ -171,9 +173,8 @@ class ProviderRail:
         find_batch(session, batch_id)
         way = session.get(ProviderBatch, batch_id)
         if way is None or way.provider != self.provider.name:
-            raise Conflict(
-                f"batch {batch_id} does not go by {self.provider.name}, but {f'by {way.provider}' if way else 'in files'}"
-            )
+            goes = f"by {way.provider}" if way else "in files"
+            raise Conflict(f"batch {batch_id} goes {goes}, not by {self.provider.name}")
         rows = session.execute(text(_STAND), {"batch": batch_id}).all()
         if not rows:
             raise Conflict(f"batch {batch_id} is {batch_state(session, batch_id)}: reserve it first")
@@ -294,8 +295,8 @@ JOIN settlement.payout_attempt AS t ON t.payout_id = p.payout_id
 WHERE b.provider = :provider
     AND (SELECT e.state FROM settlement.batch_event AS e WHERE e.batch_id = b.batch_id ORDER BY e.number DESC LIMIT 1)
         IN ('submitting', 'submitted', 'partially_settled')
-    AND (SELECT e.state FROM settlement.payout_event AS e WHERE e.payout_id = p.payout_id ORDER BY e.number DESC LIMIT 1)
-        IN ('submitted', 'unknown', 'accepted')
+    AND (SELECT e.state FROM settlement.payout_event AS e WHERE e.payout_id = p.payout_id
+         ORDER BY e.number DESC LIMIT 1) IN ('submitted', 'unknown', 'accepted')
 ORDER BY t.attempt_id COLLATE "C"
 """
 
