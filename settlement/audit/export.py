@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -63,8 +63,8 @@ class Span:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """For queries: `start`, `end`, `zone`."""
-        return {"start": self.start, "end": self.end, "zone": self.zone}
+        """For queries: `start`, `end`."""
+        return {"start": self.start, "end": self.end}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,7 @@ class AccountTotal:
     closing: int
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """One line of a journal with its journal's facts, as text: dates of the span's zone, decimal amounts."""
 
     journal_id: str
@@ -124,14 +123,14 @@ class Books:
     def _accounts(self) -> list[AccountTotal]:
         rows = self.connection.execute(
             """
-            SELECT account, class, currency, opening, debits, credits, opening + debits + credits
+            SELECT a.code, a.class, a.currency::text, t.opening, t.debits, t.credits, t.opening + t.debits + t.credits
             FROM (
-                SELECT account, class, currency,
-                       coalesce(sum(amount) FILTER (WHERE booked_at < %(start)s), 0) AS opening,
+                SELECT account_id, coalesce(sum(amount) FILTER (WHERE booked_at < %(start)s), 0) AS opening,
                        coalesce(sum(amount) FILTER (WHERE booked_at >= %(start)s AND amount > 0), 0) AS debits,
                        coalesce(sum(amount) FILTER (WHERE booked_at >= %(start)s AND amount < 0), 0) AS credits
-                FROM audit.postings WHERE booked_at < %(end)s GROUP BY account, class, currency
-            ) AS t ORDER BY account COLLATE "C"
+                FROM audit.record_posting WHERE booked_at < %(end)s GROUP BY account_id
+            ) AS t
+            JOIN audit.record_account AS a ON a.id = t.account_id ORDER BY a.code COLLATE "C"
             """,
             self.span.parameters,
         ).fetchall()
@@ -142,7 +141,7 @@ class Books:
 
     def _counts(self) -> tuple[int, int]:
         row = self.connection.execute(
-            "SELECT count(*), coalesce(sum(lines), 0)::bigint FROM audit.journals"
+            "SELECT count(*), coalesce(sum(lines), 0)::bigint FROM audit.record_journal"
             " WHERE booked_at >= %(start)s AND booked_at < %(end)s",
             self.span.parameters,
         ).fetchone()
@@ -166,9 +165,9 @@ class Books:
     def postings(self) -> Iterator[Posting]:
         """Every line of the span, in the order of booking; a journal's lines together."""
         query = self.bound("""
-            SELECT journal_id, (booked_at AT TIME ZONE %(zone)s)::date, kind, key, value_date, actor, approved_by,
-                   created_by, to_char(recorded_at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), reverses_journal_id, account,
-                   amount * 0.000001, currency
+            SELECT journal_id, booked_at::date, kind, key, value_date, actor, approved_by, created_by,
+                   to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), reverses_journal_id,
+                   account, amount * 0.000001, currency
             FROM audit.postings WHERE booked_at >= %(start)s AND booked_at < %(end)s
             ORDER BY booked_at, journal_id, line
         """)
@@ -309,7 +308,12 @@ def export(
         Unavailable: it cannot be written.
     """
     connection = psycopg_connection(session)
-    connection.execute("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'")
+    # Days and clocks are the span's, whoever asks. The memory is for sorting lines by when they are booked.
+    connection.execute(
+        "SELECT set_config('TimeZone', %s, true), set_config('DateStyle', 'ISO', true),"
+        " set_config('work_mem', '64MB', true)",
+        (span.zone,),
+    )
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise Conflict(f"{directory} is not an empty directory: name a new one")
     unfinished = directory.with_name(f"{directory.name}.part")

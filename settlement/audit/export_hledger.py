@@ -1,5 +1,6 @@
 """The ledger as an hledger journal: accounts and commodities declared, every balance asserted at the end."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +9,9 @@ from settlement.audit.export import Books, FileEntry, Output
 from settlement.money import to_decimal
 
 NAME = "ledger.journal"
+
+_PLAIN = re.compile(r"[!-$&-+\--:<-{}~]*")
+"""Visible ASCII without `%`, `,`, `;` and `|`."""
 
 
 def write_hledger(books: Books, directory: Path) -> list[FileEntry]:
@@ -55,6 +59,8 @@ def write_hledger(books: Books, directory: Path) -> list[FileEntry]:
 
 
 def _plain(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     return "".join(
         character if character.isprintable() and character not in "%;,| " else _percent(character)
         for character in text
