@@ -1,15 +1,19 @@
 """Merkle trees of RFC 6962, section 2: roots, inclusion and consistency proofs, and their verification. Pure.
 
-A tree is the list of its leaf hashes. Every hash of a proof is the root of a range of leaves, so a proof is first a list
-of ranges (`inclusion_ranges`, `consistency_ranges`); how a range's root is found, from leaves or from stored nodes, is the
-caller's.
+A tree is the list of its leaf hashes. Every hash of a proof is the root of a range of leaves, so a proof is first a
+list of ranges (`inclusion_ranges`, `consistency_ranges`); how a range's root is found, from leaves or from stored
+nodes, is the caller's.
 """
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import islice
 
 EMPTY = sha256().digest()
 """Root of a tree without leaves."""
+
+# Leaves of a complete subtree that is made in one go.
+_BLOCK = 1 << 16
 
 Range = tuple[int, int]
 """Leaves [first, last + 1), by index."""
@@ -47,6 +51,15 @@ def root(hashes: Sequence[bytes]) -> bytes:
         ]
         level += odd
     return level[0]
+
+
+def stream_root(hashes: Iterable[bytes]) -> bytes:
+    """`root` of any number of leaf hashes, in little memory."""
+    rest = iter(hashes)
+    blocks: list[bytes] = []
+    while block := list(islice(rest, _BLOCK)):
+        blocks.append(root(block))
+    return root(blocks)
 
 
 def inclusion_ranges(index: int, size: int) -> list[Range]:
@@ -123,11 +136,13 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
 def verify_consistency(
     first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]
 ) -> bool:
-    """Whether the tree of ``first`` leaves and its root is the beginning of the tree of ``second`` leaves and its root."""
+    """Whether the tree of ``first`` leaves and its root is the beginning of that of ``second`` leaves and its root."""
     if not 0 <= first <= second:
         return False
-    if first in (0, second):
-        return not proof and first_root == (EMPTY if first == 0 else second_root)
+    if first == second:
+        return not proof and first_root == second_root
+    if first == 0:
+        return not proof and first_root == EMPTY
     ranges = consistency_ranges(first, second)
     if len(ranges) != len(proof):
         return False

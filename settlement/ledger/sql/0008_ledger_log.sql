@@ -228,6 +228,8 @@ $$;
 GRANT SELECT ON ledger.log_leaf, ledger.log_node, ledger.closing_balance, ledger.checkpoint TO settlement, payer;
 GRANT INSERT (index, kind, reference, sha256) ON ledger.log_leaf TO settlement, payer;
 GRANT INSERT ON ledger.log_node TO settlement, payer;
+-- Who has appended much looks for what is missing: the planner must know of it.
+GRANT MAINTAIN ON ledger.log_leaf TO settlement, payer;
 GRANT INSERT (log_size, log_root) ON ledger.seal TO settlement;
 GRANT INSERT (size, origin, root, note, actor) ON ledger.checkpoint TO settlement;
 
@@ -262,7 +264,7 @@ CREATE VIEW audit.record_seal AS
 SELECT name AS seal, name AS key, name, sealed_before, actor, recorded_at, log_size, log_root FROM ledger.seal;
 
 CREATE VIEW audit.record_closing_balance AS
-SELECT b.seal, a.code AS key, b.seal AS seal_name, b.account_id, b.opening, b.debits, b.credits, b.closing, a.code, a.class,
+SELECT b.seal, a.code AS key, b.account_id, b.opening, b.debits, b.credits, b.closing, a.code, a.class,
        a.currency
 FROM ledger.closing_balance AS b LEFT JOIN ledger.account AS a ON a.id = b.account_id;
 
