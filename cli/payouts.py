@@ -7,19 +7,21 @@ from typing import Annotated
 import typer
 
 from cli.operator import operator
-from cli.screen import money, show, table
+from cli.screen import money, progress, show, table
 from database.engine import session
 from database.errors import NotFound, UserError
 from database.roles import Role
 from database.settings import get_settings
-from settlement.payouts import holds, run
+from settlement.payouts import holds, run, submission
 from settlement.payouts import reconcile as reconciliation
-from settlement.payouts.bank_messages.intake import OpenLine, Taken, apply_open, open_lines, take_file
+from settlement.payouts.advice import AdviceRenderer, advices
+from settlement.payouts.bank_messages.intake import OpenLine, Taken, open_lines, take_file
 from settlement.payouts.bank_messages.intake import dismiss as dismiss_line
 from settlement.payouts.models import batch_rows, batches
 from settlement.payouts.outcomes import Outcome, record_outcomes
 from settlement.payouts.plan import Decision, plan
-from settlement.payouts.rail import FileRail
+from settlement.payouts.provider.configuration import configured_provider
+from settlement.payouts.provider.rail import ProviderRail
 
 group = typer.Typer(no_args_is_help=True, help="Pay what is owed: create, approve, submit, settle.")
 hold_group = typer.Typer(
@@ -31,7 +33,7 @@ _WHY = {
     "held": "a hold is open",
     "below_minimum": "below the minimum payout; carried forward",
     "below_unit": "less than the smallest coin; carried forward",
-    "no_bank_details": "no IBAN or no name is known",
+    "no_bank_details": "no IBAN or no name is known; a file reaches no account without an IBAN",
     "bad_bank_details": "no bank would take these bank details",
 }
 
@@ -42,7 +44,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(hold_group, name="hold")
 
 
+_LONG = 200
+"""Rows of a table that somebody reads; of more, those who are not paid come first, and the rest is counted."""
+
+
 def _decisions(title: str, decisions: list[Decision], currency: str) -> None:
+    shown = decisions
+    if len(decisions) > _LONG:
+        shown = sorted(decisions, key=lambda decision: decision.amount > 0)[:_LONG]
     rows = [
         (
             decision.payee_id,
@@ -50,9 +59,17 @@ def _decisions(title: str, decisions: list[Decision], currency: str) -> None:
             money(decision.amount, currency) if decision.amount else "",
             decision.problem or _WHY[decision.decision],
         )
-        for decision in decisions
+        for decision in shown
     ]
     show(table(title, ("payee", "owed", "pays", "why not"), rows, right=("owed", "pays")))
+    if len(shown) < len(decisions):
+        show(f"and {len(decisions) - len(shown)} more; `royalty payout show BATCH` lists everybody")
+    not_paid: dict[str, list[int]] = {}
+    for decision in decisions:
+        if not decision.amount:
+            not_paid.setdefault(decision.decision, []).append(decision.balance)
+    for why, balances in not_paid.items():
+        show(f"not paid, {_WHY[why]}: {len(balances)} payees, {money(sum(balances), currency)}")
     total = sum(decision.amount for decision in decisions)
     count = sum(1 for decision in decisions if decision.amount)
     show(f"{count} of {len(decisions)} payees are paid {money(total, currency)}")
@@ -100,23 +117,39 @@ def submit(
         typer.Option(formats=["%Y-%m-%d"], help="When it is handed to the bank (default: now)."),
     ] = None,
 ) -> None:
-    """Reserve the money and write the bank's file. Stopped half-way, run it again."""
+    """Reserve the money and write the bank's file, or tell the currency's provider. Stopped half-way, run it again."""
     actor = operator("payouts:write").username
-    for path in submit_batch(batch_id, actor, _moment(on)):
-        show(f"batch {batch_id}: give {path} to the bank")
-    show("next: what the bank answers (pain.002, camt.054, camt.053), `royalty payout import FILE`")
+    for line in submit_batch(batch_id, actor, _moment(on)):
+        show(f"batch {batch_id}: {line}")
+    show("next: what the bank answers, `royalty payout import FILE`, or `royalty payout poll` for a provider")
 
 
 def submit_batch(batch_id: str, actor: str, at: datetime) -> list[str]:
-    """Reserve and hand over, in several commits, each of which may be the last before a crash; returns the files."""
-    settings = get_settings()
-    with session(Role.PAYER) as opened:
-        run.reserve(opened, batch_id, actor, at, per_file=settings.payout_file_limit)
-    rail = FileRail(settings.royalty_home / "payouts")
-    paths = rail.hand_over(lambda: session(Role.PAYER), batch_id, actor, at)
-    with session(Role.PAYER) as opened:
-        apply_open(opened, [batch_id], actor)  # what the bank answered before the hand-over was recorded
-    return paths
+    """Reserve and hand over; returns what was done."""
+    with progress("telling the provider") as advance:
+        return submission.submit(lambda: session(Role.PAYER), batch_id, actor, at, advance)
+
+
+@group.command()
+def poll() -> None:
+    """Ask the providers what has become of payments. It tells them nothing new: run it as often as you like."""
+    actor = operator("payouts:write").username
+    for name in sorted(set(get_settings().payout_providers.values())):
+        polled = ProviderRail(configured_provider(name)).poll(lambda: session(Role.PAYER), actor)
+        show(f"{name}: {polled.events} events since the last time, asked about {polled.asked} payments")
+        if polled.unheard_of:
+            batches_of = sorted({attempt.rsplit("-", 2)[0] for attempt in polled.unheard_of})
+            show(
+                f"{name} has never heard of {len(polled.unheard_of)} payments, {polled.unheard_of[0]} among them:"
+                f" run `royalty payout submit {batches_of[0]}` again"
+            )
+        if polled.open:
+            rows = [
+                (event.event_id, event.reference, event.says, money(event.amount, event.currency), event.why)
+                for event in polled.open
+            ]
+            columns = ("event", "payment", "says", "amount", "why it is open")
+            show(table(f"Look at these with {name}", columns, rows, right=("amount",)))
 
 
 @group.command()
@@ -281,6 +314,23 @@ def reconcile(
     if any(check.faults for check in batch_rows) or statements:
         raise typer.Exit(1)
     show("ledger, bank and statements agree on every payout" if batch_rows else "no payout to reconcile")
+
+
+@group.command()
+def advice(
+    batch_id: Annotated[str, typer.Argument()],
+    to: Annotated[Path, typer.Option(help="Directory for a PDF and a mail's text for each payee.")],
+) -> None:
+    """Write each payee's remittance advice: what her payment settles, and where it goes."""
+    operator("payouts:write")
+    to.mkdir(parents=True, exist_ok=True, mode=0o700)  # names in full
+    renderer, count = AdviceRenderer(), 0
+    with session(Role.SETTLEMENT) as opened, progress("writing advices") as advance:
+        for count, made in enumerate(advices(opened, batch_id), start=1):
+            (to / f"{made.attempt_id}.pdf").write_bytes(renderer.pdf(made))
+            (to / f"{made.attempt_id}.txt").write_text(made.text(), encoding="utf-8")
+            advance(count, 0)
+    show(f"{count} advices of batch {batch_id}, each as .pdf and .txt: {to}")
 
 
 @group.command()
