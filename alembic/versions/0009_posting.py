@@ -22,8 +22,11 @@ def downgrade() -> None:
     op.execute("""
         DROP INDEX ledger.journal_reverses_key;
         ALTER TABLE ledger.journal ADD CONSTRAINT journal_reverses_key UNIQUE (reverses);
-        DROP TRIGGER journal_id_given ON ledger.journal;
-        DROP FUNCTION guard.check_journal_ids();
+        DROP TRIGGER journal_noted ON ledger.journal;
+        DROP FUNCTION guard.note_journals();
+        DROP TABLE guard.unchecked;
+        DROP FUNCTION guard.check_journal();
+        REVOKE SELECT ON SEQUENCE ledger.journal_id_seq FROM royalty_guard;
         REVOKE USAGE ON SEQUENCE ledger.journal_id_seq FROM settlement, payer;
         REVOKE INSERT (id) ON ledger.journal FROM settlement, payer;
         ALTER TABLE ledger.account ADD CONSTRAINT account_id_currency_key UNIQUE (id, currency);
@@ -36,11 +39,13 @@ def downgrade() -> None:
         DROP TRIGGER posting_checked ON ledger.posting;
         DROP FUNCTION guard.check_postings();
     """)
-    # As 0001 had it.
-    sql = (Path(__file__).parents[2] / "settlement/ledger/sql/0001_ledger_guard.sql").read_text(
-        encoding="utf-8"
-    )
-    first = sql[
-        sql.index("CREATE FUNCTION guard.check_journal()") : sql.index("ALTER FUNCTION guard.check_journal()")
+    # As 0001 and 0007 had them.
+    root = Path(__file__).parents[2] / "settlement"
+    sql = (root / "ledger/sql/0001_ledger_guard.sql").read_text(encoding="utf-8")
+    check = sql[
+        sql.index("CREATE FUNCTION guard.check_journal()") : sql.index("CREATE FUNCTION guard.journal_text")
     ]
-    op.execute(text(first.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1).replace(":", r"\:")))
+    sql = (root / "audit/sql/0007_audit_views.sql").read_text(encoding="utf-8")
+    guards = sql[sql.index("CREATE VIEW audit.guards") : sql.index("CREATE VIEW audit.roles")]
+    for statements in (check, guards.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)):
+        op.execute(text(statements.replace(":", r"\:")))

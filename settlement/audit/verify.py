@@ -176,7 +176,10 @@ def _schema(connection: psycopg.Connection[Any], query: str) -> Iterator[Sequenc
             yield f"found by schema change {number}", difference
     number, server, format, recorded, _ = changes[-1]
     if (server, format) != (server_version(connection), FORMAT):
-        yield f"schema change {number} cannot be compared", "run `royalty db migrate`, which records the schema anew"
+        yield (
+            f"schema change {number} cannot be compared",
+            "run `royalty db migrate`, which records the schema anew",
+        )
         return
     for difference in differences(recorded, read_manifest(connection)):
         yield (difference,)
@@ -376,13 +379,14 @@ CHECKS: tuple[Check, ...] = (
         """
         SELECT schema || '.' || object, guard, 'is not always on' FROM audit.guards WHERE enabled <> 'A'
         UNION ALL
-        SELECT 'ledger.' || x.object, x.guard, 'is missing'
-        FROM (VALUES ('account', 'append_only'), ('journal', 'append_only'), ('posting', 'append_only'),
-                     ('seal', 'append_only'), ('journal', 'journal_balances'), ('journal', 'journal_locks_seal'),
-                     ('journal', 'journal_not_sealed'), ('journal', 'journal_id_given'),
-                     ('posting', 'posting_checked'), ('seal', 'seal_locks')) AS x (object, guard)
+        SELECT x.object, x.guard, 'is missing'
+        FROM (VALUES ('ledger.account', 'append_only'), ('ledger.journal', 'append_only'),
+                     ('ledger.posting', 'append_only'), ('ledger.seal', 'append_only'),
+                     ('ledger.posting', 'posting_checked'), ('ledger.journal', 'journal_noted'),
+                     ('guard.unchecked', 'journal_balances'), ('ledger.journal', 'journal_locks_seal'),
+                     ('ledger.journal', 'journal_not_sealed'), ('ledger.seal', 'seal_locks')) AS x (object, guard)
         WHERE NOT EXISTS (SELECT FROM audit.guards AS g
-                          WHERE g.schema = 'ledger' AND g.object = x.object AND g.guard = x.guard)
+                          WHERE g.schema || '.' || g.object = x.object AND g.guard = x.guard)
         UNION ALL
         SELECT schema || '.' || object, role, 'may ' || privilege FROM audit.grants
         WHERE schema = 'ledger' AND privilege IN ('UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER') AND role <> 'royalty_owner'

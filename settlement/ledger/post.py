@@ -307,8 +307,8 @@ class _Poster:
                 if prepared is not None:
                     yield self._copy(prepared.result())
                     # Now, while the next batch is prepared, and not all of them at commit.
-                    self.connection.execute("SET CONSTRAINTS ledger.journal_balances IMMEDIATE")
-                    self.connection.execute("SET CONSTRAINTS ledger.journal_balances DEFERRED")
+                    self.connection.execute("SET CONSTRAINTS guard.journal_balances IMMEDIATE")
+                    self.connection.execute("SET CONSTRAINTS guard.journal_balances DEFERRED")
                 prepared = following
             if prepared is not None:
                 yield self._copy(prepared.result())

@@ -115,7 +115,7 @@ def test_no_line_joins_a_committed_journal(role: Role, journal_id: int, line: in
     assert count() == before
 
 
-@pytest.mark.parametrize("constraints", ["ALL", "ledger.journal_balances"])
+@pytest.mark.parametrize("constraints", ["ALL", "guard.journal_balances"])
 def test_no_line_joins_after_the_check_was_spent(constraints: str) -> None:
     """SET CONSTRAINTS .. IMMEDIATE runs the deferred check early: afterwards no line number is free."""
     before = count("ledger.journal")
