@@ -106,4 +106,5 @@ SELECT e.id AS provider_event_id, e.provider, e.event_id, e.says, e.reference, e
 FROM settlement.provider_event AS e
 LEFT JOIN settlement.provider_match AS m ON m.provider_event_id = e.id;
 RESET ROLE;
+COMMENT ON VIEW audit.provider_events IS 'what a payment provider said of each attempt, as it came';
 GRANT SELECT ON audit.provider_events TO auditor;

@@ -14,7 +14,8 @@ from attribution.shapley import PlaceboLevel, settle_game
 from settlement import posting
 from settlement.balance import of_which
 from settlement.contracts import ContractSplit, ContractVersion
-from settlement.ledger import post, seal
+from settlement.ledger import log, post, seal
+from settlement.ledger.seals import keep_writers_out
 from settlement.payees import PartyVersion, Payee
 from settlement.payouts.models import (
     BatchEvent,
@@ -430,6 +431,9 @@ def close_period(session: Session, period: str) -> None:
     )
     session.flush()
     _move(session, period, "closed")
+    keep_writers_out(session)
+    issued = select(Statement).where(Statement.period_id == period).order_by(Statement.number)
+    log.append(session, [("statement", row.statement_id, row.sha256) for row in session.scalars(issued)])
     seal(session, period, period_bounds(period)[1], "ann")
 
 

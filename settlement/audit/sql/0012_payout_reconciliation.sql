@@ -26,6 +26,8 @@ LEFT JOIN LATERAL (
     FROM settlement.bank_entry AS e WHERE e.bank_message_id = m.id
 ) AS e ON true;
 
+COMMENT ON VIEW audit.bank_messages IS 'every file that a bank sent: its SHA-256, how many lines, how many of them are open';
+
 -- A statement's bookings must lead from its opening to its closing balance.
 CREATE VIEW audit.bank_statements AS
 SELECT m.kind, m.message_id, s.statement_id, s.account, s.currency::text AS currency, s.opening_micros, b.booked_micros,
@@ -53,6 +55,8 @@ JOIN settlement.bank_message AS m ON m.id = e.bank_message_id
 LEFT JOIN settlement.bank_statement AS s ON s.bank_message_id = e.bank_message_id AND s.number = e.statement
 LEFT JOIN LATERAL (SELECT max(x.result) AS result, max(x.reason) AS reason FROM settlement.bank_match AS x
                    WHERE x.bank_entry_id = e.id) AS x ON true;
+
+COMMENT ON VIEW audit.bank_lines IS 'every line of every message of a bank, and what became of it; open: nobody has dealt with it yet';
 
 -- Each payout that a bank was told of: what the ledger moved, what the bank booked, and what statements say she was paid.
 -- A bank that booked money out and back has booked 0. Null: nothing of it has been reported in a file.
