@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """Payments in one file for the bank, as the bank limits them; a larger batch goes in several files."""
     payout_providers: dict[str, str] = Field(default_factory=dict)
     """Currencies that are paid by a provider's API, and its name, as JSON; the others are paid in files for a bank."""
+    log_origin: str | None = None
+    """The log's name in its checkpoints: `royalties.example.org/log`; None draws one. Fixed by the first key."""
     token_issuer: str = "royalty"
     token_audience: str = "royalty-api"
 

@@ -18,6 +18,17 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("""
+        DO $$
+        DECLARE
+            name text;
+        BEGIN
+            FOR name IN SELECT relname FROM pg_class
+                WHERE relnamespace = 'audit'::regnamespace AND relkind = 'v' AND starts_with(relname, 'frozen_') LOOP
+                EXECUTE format('DROP VIEW audit.%I', name);
+            END LOOP;
+        END
+        $$;
+        DROP FUNCTION settlement.keep_terms();
         SET ROLE audit_owner;
         DROP VIEW audit.record_account, audit.record_journal, audit.record_posting, audit.record_seal,
             audit.record_closing_balance, audit.record_statement, audit.record_checkpoint, audit.log, audit.log_nodes,

@@ -11,8 +11,9 @@ from settlement.ledger.balances import (
     trial_balance,
 )
 from settlement.ledger.entries import Entry, Line
+from settlement.ledger.log import append, sequence_journals
 from settlement.ledger.post import PostCounts, PostResult, post, post_from_query, reverse
-from settlement.ledger.seals import seal, sealed_before
+from settlement.ledger.seals import keep_writers_out, seal, sealed_before
 
 __all__ = [
     "AccountLine",
@@ -24,12 +25,15 @@ __all__ = [
     "PostResult",
     "TrialBalanceRow",
     "account_statement",
+    "append",
     "balance",
     "balances",
+    "keep_writers_out",
     "post",
     "post_from_query",
     "reverse",
     "seal",
     "sealed_before",
+    "sequence_journals",
     "trial_balance",
 ]

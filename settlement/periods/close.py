@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
 from database.errors import Conflict
-from settlement.ledger import seal
+from settlement.ledger import append, keep_writers_out, seal, sequence_journals
 from settlement.periods.approval import approval_of, compute_draft, draft_of
 from settlement.periods.calculation import Progress
 from settlement.periods.calendar import find_period, require_earlier_closed
+from settlement.periods.frozen import freeze
 from settlement.periods.models import Period, RoyaltyRun
 from settlement.periods.totals import PayeeDifference, RunTotals, differences
 from settlement.posting import post_run
@@ -72,6 +73,8 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     _write(session, period_id, progress)
     posted = post_run(session, period_id, actor=actor, approved_by=approval.checker)
     statements = issue_statements(session, period, progress)
+    # What was known when the period was closed is a set of rows that must not change any more.
+    session.execute(text("SELECT settlement.keep_terms()"))
     session.add(
         RoyaltyRun(
             period_id=period_id,
@@ -86,7 +89,11 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     session.flush()
     period.state = "closed"
     session.flush()
+    frozen = freeze(session, period_id, progress)
     # Last, because it waits for whoever is posting now and keeps others waiting until the commit.
+    keep_writers_out(session)
+    sequence_journals(session)
+    append(session, frozen)
     seal(session, period_id, period.ends_at, actor)
     # Whoever posted into the period after the statements were made is on none of them, and could never be again.
     check_ledger(session, period)

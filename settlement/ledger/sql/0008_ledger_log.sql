@@ -268,7 +268,7 @@ SELECT b.seal, a.code AS key, b.account_id, b.opening, b.debits, b.credits, b.cl
        a.currency
 FROM ledger.closing_balance AS b LEFT JOIN ledger.account AS a ON a.id = b.account_id;
 
-CREATE VIEW audit.record_statement AS SELECT statement_id AS reference, body FROM settlement.statement;
+CREATE VIEW audit.record_statement AS SELECT statement_id AS reference, body, period_id, number FROM settlement.statement;
 
 CREATE VIEW audit.record_checkpoint AS
 SELECT size::text AS reference, size, origin, root, note, actor, created_by, recorded_at FROM ledger.checkpoint;
@@ -289,8 +289,86 @@ FROM ledger.closing_balance AS b JOIN ledger.account AS a ON a.id = b.account_id
 CREATE OR REPLACE VIEW audit.seals AS
 SELECT name, sealed_before, actor, recorded_at, log_size, encode(log_root, 'hex') AS log_root FROM ledger.seal;
 
+-- What a closed period was made of and what it made: rows that never change again. First the period and the key that names
+-- the row, then every column of its table as it stands now, in the order of the format.
+DO $$
+DECLARE
+    relation regclass;
+    key text;
+    membership text;
+    attributions text := '(SELECT DISTINCT l.period_id, l.attribution_id FROM settlement.royalty_line AS l) AS p';
+    terms text := 'settlement.royalty_run AS p JOIN %s AS t ON t.recorded_at < p.recorded_at';
+BEGIN
+    FOR relation, key, membership IN VALUES
+        ('settlement.period'::regclass, 't.period_id',
+         'settlement.royalty_run AS p JOIN settlement.period AS t ON t.period_id = p.period_id'),
+        ('settlement.royalty_run', 't.period_id',
+         'settlement.royalty_run AS p JOIN settlement.royalty_run AS t ON t.period_id = p.period_id'),
+        ('settlement.approval', 't.id::text',
+         'settlement.royalty_run AS p JOIN settlement.approval AS t ON t.id = p.approval_id'),
+        -- Terms as they were known when the period was closed, those not in force included: one more would have been.
+        ('settlement.platform_version', 't.id::text', format(terms, 'settlement.platform_version')),
+        ('settlement.rate_card_version', 't.id::text', format(terms, 'settlement.rate_card_version')),
+        ('settlement.contract_version', 't.id::text', format(terms, 'settlement.contract_version')),
+        ('settlement.contract_split', 't.contract_version_id || ''/'' || t.payee_id',
+         'settlement.royalty_run AS p JOIN settlement.contract_version AS v ON v.recorded_at < p.recorded_at'
+         ' JOIN settlement.contract_split AS t ON t.contract_version_id = v.id'),
+        ('settlement.payee', 't.payee_id', format(terms, 'settlement.payee')),
+        -- What was sold, and how it was made.
+        ('settlement.sale', 't.external_id',
+         'settlement.sale_slice AS p JOIN settlement.sale AS t ON t.id = p.sale_id'),
+        ('settlement.refund', 't.external_id',
+         'settlement.refund_reversal AS p JOIN settlement.refund AS t ON t.id = p.refund_id'),
+        ('attribution.image', 't.external_id',
+         '(SELECT DISTINCT c.period_id, s.image_id FROM settlement.sale_slice AS c JOIN settlement.sale AS s'
+         ' ON s.id = c.sale_id) AS p JOIN attribution.image AS t ON t.id = p.image_id'),
+        -- The attributions that were paid by, and everything they follow from.
+        ('attribution.attribution', 't.id::text',
+         attributions || ' JOIN attribution.attribution AS t ON t.id = p.attribution_id'),
+        ('attribution.coalition_value', 't.attribution_id || ''/'' || t.coalition',
+         attributions || ' JOIN attribution.coalition_value AS t ON t.attribution_id = p.attribution_id'),
+        ('attribution.attribution_share', 't.attribution_id || ''/'' || t.slot',
+         attributions || ' JOIN attribution.attribution_share AS t ON t.attribution_id = p.attribution_id'),
+        ('attribution.method_version', 't.id::text',
+         '(SELECT DISTINCT l.period_id, a.method_id FROM settlement.royalty_line AS l JOIN attribution.attribution AS a'
+         ' ON a.id = l.attribution_id) AS p JOIN attribution.method_version AS t ON t.id = p.method_id'),
+        ('attribution.placebo', 't.method_id || ''/'' || encode(t.weights_sha256, ''hex'') || ''/'' || t.players || ''/'' || t.slot',
+         '(SELECT DISTINCT l.period_id, a.method_id, i.weights_sha256, a.players FROM settlement.royalty_line AS l'
+         ' JOIN attribution.attribution AS a ON a.id = l.attribution_id JOIN attribution.image AS i ON i.id = a.image_id)'
+         ' AS p JOIN attribution.placebo AS t ON t.method_id = p.method_id AND t.weights_sha256 = p.weights_sha256'
+         ' AND t.players = p.players'),
+        -- What the close wrote.
+        ('settlement.sale_slice', 't.sale_id::text', 'settlement.sale_slice AS t'),
+        ('settlement.refund_reversal', 't.refund_id::text', 'settlement.refund_reversal AS t'),
+        ('settlement.royalty_line', 't.id::text', 'settlement.royalty_line AS t'),
+        ('settlement.statement', 't.statement_id', 'settlement.statement AS t')
+    LOOP
+        EXECUTE format('CREATE VIEW audit.%I AS SELECT %s.period_id AS frozen_in, (%s) COLLATE "C" AS frozen_key, %s FROM %s',
+            'frozen_' || (SELECT relname FROM pg_class WHERE oid = relation),
+            CASE WHEN membership ~ ' AS p' THEN 'p' ELSE 't' END, key,
+            (SELECT string_agg(format('t.%I', attname), ', ' ORDER BY attnum) FROM pg_attribute
+             WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped), membership);
+        EXECUTE format('GRANT SELECT ON audit.%I TO auditor, settlement',
+            'frozen_' || (SELECT relname FROM pg_class WHERE oid = relation));
+    END LOOP;
+END
+$$;
+
 GRANT SELECT ON audit.record_account, audit.record_journal, audit.record_posting, audit.record_seal,
     audit.record_closing_balance, audit.record_statement, audit.record_checkpoint TO auditor, settlement, payer;
 GRANT SELECT ON audit.log, audit.log_nodes, audit.checkpoints, audit.closing_balances TO auditor;
 GRANT USAGE ON SCHEMA audit TO settlement, payer;
 RESET ROLE;
+
+-- Terms as a close freezes them: nobody adds one from here to its commit, so that "known at the close" is a set of rows that
+-- never changes.
+CREATE FUNCTION settlement.keep_terms() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    LOCK TABLE ONLY settlement.platform_version, settlement.rate_card_version, settlement.contract_version,
+        settlement.contract_split, settlement.payee IN SHARE MODE;
+END
+$$;
+ALTER FUNCTION settlement.keep_terms() OWNER TO royalty_owner;
+REVOKE ALL ON FUNCTION settlement.keep_terms() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION settlement.keep_terms() TO settlement;
