@@ -190,25 +190,12 @@ def test_lines_shown_on_the_page_are_what_the_readers_take() -> None:
     assert sale is None and record.width == 512
 
 
-def test_the_auditor_s_queries_run_and_every_view_named_is_there(module_database: str) -> None:
-    text = (ROOT / "docs" / "auditor.md").read_text()
-    blocks = re.findall(r"(?:^ {4}(?! ).*\n(?: {4,}.*\n)*)", text, re.MULTILINE)
-    queries = [
-        query.strip()
-        for block in blocks
-        for query in re.findall(
-            r"^SELECT .*?;", re.sub("^    ", "", block, flags=re.MULTILINE), re.MULTILINE | re.DOTALL
-        )
-    ]
-    assert len(queries) > 12
-    named = {view for page in PAGES for view in re.findall(r"\baudit\.([a-z_]+)\b", page.read_text())} - {
-        "explain"
-    }
+def test_every_view_named_is_there(module_database: str) -> None:
+    named = {view for page in PAGES for view in re.findall(r"\baudit\.([a-z_]+)\b", page.read_text())}
+    assert len(named) > 40
+    functions = {"amount", "explain"}
     with session(Role.AUDITOR) as opened:
-        for query in queries:
-            # Nothing is recorded here: checks are empty, and so is everything else but the catalogue's own rows.
-            rows = opened.execute(sql(query.replace(":", "\\:"))).all()
-            assert not rows, query
-        for view in sorted(named):
+        for view in sorted(named - functions):
             opened.execute(sql(f"SELECT * FROM audit.{view} LIMIT 1"))
-        opened.execute(sql("SELECT * FROM audit.explain(1)"))
+        for function in sorted(named & functions):
+            opened.execute(sql("SELECT CAST(:name AS regproc)"), {"name": f"audit.{function}"})

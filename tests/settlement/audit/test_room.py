@@ -239,7 +239,8 @@ def test_log_gaps(tampered: Tampered) -> None:
 def test_sealed_records_that_the_log_lacks(tampered: Tampered, kind: str) -> None:
     with tampered(
         "DELETE FROM ledger.log_leaf",
-        "UPDATE ledger.seal SET log_size = NULL, log_root = NULL WHERE name = '2026-11'",  # as before there was a log
+        # The later seal as it was before there was a log.
+        "UPDATE ledger.seal SET log_size = NULL, log_root = NULL WHERE name = '2026-11'",
         f"UPDATE ledger.seal SET log_size = 0, log_root = {SHA256} WHERE name = '2026-10'",
     ) as own:
         found = rows(own, f"SELECT reference, fault FROM audit.log_gaps WHERE kind = '{kind}'")
