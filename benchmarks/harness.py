@@ -19,12 +19,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
@@ -65,6 +66,8 @@ class Bench:
 
     quick: bool
     console: Console
+    directories: dict[str, Path] = field(default_factory=dict)
+    """What `run` was given for its ``directories``."""
     figures: list[Figure] = field(default_factory=list)
     machine: dict[str, str | int] = field(default_factory=dict)
     """Description of the machine; `note_server` adds the database, and a benchmark what else matters to it."""
@@ -197,6 +200,7 @@ def run(
     measure: Callable[[Bench], None],
     argv: Sequence[str] | None = None,
     console: Console | None = None,
+    directories: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run one benchmark as a command: measure, print the table, write the JSON.
 
@@ -205,6 +209,7 @@ def run(
         measure: Does the work and notes figures.
         argv: Arguments; None takes the command line's.
         console: Where to print; None is standard output.
+        directories: What else it can be given, by option, with a line of help: a checkout to compare with.
 
     Returns:
         The exit status: 0, also where a target is missed; 1 where the JSON cannot be written.
@@ -214,11 +219,17 @@ def run(
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the machine and the figures here as well"
     )
+    for option, help_line in directories.items():
+        parser.add_argument(f"--{option}", type=Path, metavar="DIR", help=help_line)
     arguments = parser.parse_args(argv)
+    given = {option: getattr(arguments, option) for option in directories if getattr(arguments, option)}
+    for directory in given.values():
+        if not directory.is_dir():
+            parser.error(f"there is no directory {directory}")
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         parser.error(f"the directory of {arguments.json} does not exist")  # before the work, not after it
 
-    bench = Bench(arguments.quick, console or Console(), machine=describe_machine())
+    bench = Bench(arguments.quick, console or Console(), given, machine=describe_machine())
     measure(bench)
     bench.console.print(_table(name, bench))
     if arguments.json:
