@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from api import documentation, problems
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
-from api.routers import ingestion, monitoring, operations, portal, tokens
+from api.routers import ingestion, monitoring, operations, portal, tokens, webhooks
 from attribution.jobs import open_jobs
 from database.engine import session
 from database.migrate import newest_revision
@@ -24,6 +24,7 @@ TAGS = [
     {"name": "ingestion", "description": "What a platform sends: images, sales, refunds."},
     {"name": "portal", "description": "What an artist reads: her own, and nothing of anybody else."},
     {"name": "operations", "description": "Periods and payout batches; maker and checker are two people."},
+    {"name": "webhooks", "description": "What payout providers send, each message signed."},
     {"name": "monitoring", "description": "For machines that watch this one."},
 ]
 
@@ -60,6 +61,7 @@ def create_app() -> FastAPI:
         ingestion.router,
         portal.router,
         operations.router,
+        webhooks.router,
         monitoring.router,
         documentation.router,
     ):

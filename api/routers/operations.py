@@ -16,14 +16,16 @@ from sqlalchemy.orm import Session
 
 from api.access import Asker, allowing
 from api.amounts import Money, money
+from api.roles import acting
 from database.engine import session
-from database.errors import Unavailable
+from database.errors import Conflict
 from database.roles import Role
 from database.settings import get_settings
 from settlement.payouts import run
 from settlement.payouts.models import PayoutBatch, batch_rows, batch_state, batches, find_batch
 from settlement.payouts.outcomes import Outcome, record_outcomes
 from settlement.payouts.plan import plan
+from settlement.payouts.provider.configuration import provider_of
 from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
 from settlement.periods.calendar import cut_off, find_period, periods
 from settlement.periods.close import Closing, close, dry_run
@@ -222,19 +224,6 @@ DryRun = Annotated[bool, Query(alias="dry_run", description="Show what it would 
 
 
 @contextmanager
-def _as(role: Role) -> Iterator[Session]:
-    """A session of a role whose password this process may not have."""
-    settings = get_settings()
-    if settings.database_url is not None and settings.password_of(role) is None:
-        raise Unavailable(
-            f"this server may not act as {role.value}: use the command line, or give this process"
-            f" DATABASE_PASSWORD_{role.value.upper()}"
-        )
-    with session(role) as opened:
-        yield opened
-
-
-@contextmanager
 def _reading() -> Iterator[Session]:
     """A session whose work is not kept: a month that is asked for is made on the way, and a dry run calculates."""
     with session(Role.SETTLEMENT) as opened:
@@ -308,7 +297,7 @@ def submit_period(period: PeriodId) -> DraftAnswer:
 )
 def approve_period(asker: Asker, period: PeriodId, seen: Approve) -> ApprovalAnswer:
     """Approve exactly the calculation whose digest you name; never your own."""
-    with _as(Role.APPROVER) as opened:
+    with acting(Role.APPROVER) as opened:
         found = approve(
             opened, period, checker=asker.username, content_sha256=bytes.fromhex(seen.content_sha256)
         )
@@ -335,14 +324,14 @@ def close_period(asker: Asker, period: PeriodId, only_show: DryRun = False) -> C
 @router.get("/v1/payout-batches", **allowing(*_READ_PAYOUTS), summary="Every payout batch")
 def list_batches() -> list[BatchAnswer]:
     """Every batch with its state, newest first."""
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         return [BatchAnswer(**_batch(batch, state)) for batch, state in batches(opened)]
 
 
 @router.get("/v1/payout-plan", **allowing(*_READ_PAYOUTS, problems=(422,)), summary="Whom a batch would pay")
 def read_plan(currency: Annotated[str, Query(pattern="^[A-Z]{3}$", examples=["EUR"])]) -> PlanAnswer:
     """Whom a batch in this currency would pay now, and why not the others. Writes nothing."""
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         decisions = plan(opened, currency)
     return PlanAnswer(
         currency=currency,
@@ -368,7 +357,7 @@ def read_plan(currency: Annotated[str, Query(pattern="^[A-Z]{3}$", examples=["EU
 )
 def create_batch(response: Response, asker: Asker, wanted: CreateBatch) -> BatchWithRows:
     """Fix whom a batch pays, and how much. There is one unfinished batch in a currency: sent twice, it is made once."""
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         batch = run.create_batch(opened, wanted.currency, wanted.execution_date, asker.username)
         made = _with_rows(opened, batch.batch_id)
     response.headers["Location"] = f"/v1/payout-batches/{made.id}"
@@ -380,7 +369,7 @@ def create_batch(response: Response, asker: Asker, wanted: CreateBatch) -> Batch
 )
 def read_batch(batch: BatchId) -> BatchWithRows:
     """A batch with everybody in it, and how far each payout has come."""
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         return _with_rows(opened, batch)
 
 
@@ -391,7 +380,7 @@ def read_batch(batch: BatchId) -> BatchWithRows:
 )
 def approve_batch(asker: Asker, batch: BatchId) -> BatchAnswer:
     """Approve a batch that another person made. Its content cannot have changed since."""
-    with _as(Role.APPROVER) as opened:
+    with acting(Role.APPROVER) as opened:
         run.approve_batch(opened, batch, asker.username)
         return BatchAnswer(**_batch(find_batch(opened, batch), batch_state(opened, batch)))
 
@@ -403,7 +392,7 @@ def approve_batch(asker: Asker, batch: BatchId) -> BatchAnswer:
 )
 def cancel_batch(asker: Asker, batch: BatchId) -> BatchAnswer:
     """Give up a batch that has not been submitted."""
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         run.cancel_batch(opened, batch, asker.username)
         return BatchAnswer(**_batch(find_batch(opened, batch), batch_state(opened, batch)))
 
@@ -417,16 +406,19 @@ def submit_batch(asker: Asker, batch: BatchId) -> BatchWithRows:
     """Reserve the money and hand the bank's file over: download it next. Stopped half-way, send it again."""
     # Three commits, each of which may be the last before a crash: attempts are kept before the bank can hear of them.
     now = datetime.now(UTC)
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
+        name = provider_of(find_batch(opened, batch).currency)
+        if name is not None:
+            raise Conflict(f"{batch} goes by provider {name}: run `royalty payout submit {batch}`")
         run.reserve(opened, batch, asker.username, now, per_file=get_settings().payout_file_limit)
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         digests = {
             file.number: _digest(run.file_chunks(opened, batch, file.number))
             for file in run.bank_files(opened, batch)
         }
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         run.handed_over(opened, batch, digests, asker.username, now)
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         return _with_rows(opened, batch)
 
 
@@ -446,7 +438,7 @@ def read_payment_file(
     batch: BatchId, number: Annotated[int, Query(ge=1, description="Which of the batch's files.")] = 1
 ) -> Response:
     """A payment file (ISO 20022 `pain.001.001.09`) of a submitted batch; the same bytes every time."""
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         content = b"".join(run.file_chunks(opened, batch, number))
         name = next(file.name for file in run.bank_files(opened, batch) if file.number == number)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
@@ -465,7 +457,7 @@ def _digest(chunks: Iterable[bytes]) -> bytes:
 )
 def create_outcomes(asker: Asker, report: BankReport) -> list[Taken]:
     """Payments that were paid, rejected, or came back. An outcome that cannot be taken keeps no other out."""
-    with _as(Role.PAYER) as opened:
+    with acting(Role.PAYER) as opened:
         outcomes = [Outcome(said.attempt, said.state, said.at, said.reason) for said in report.outcomes]
         taken = record_outcomes(opened, outcomes, asker.username)
     return [Taken(attempt=outcome.attempt_id, result=result) for outcome, result in taken]

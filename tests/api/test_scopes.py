@@ -21,8 +21,9 @@ OPEN = {
     "GET /problems/{code}",
     "GET /.well-known/jwks.json",
     "POST /v1/token",
+    "POST /v1/webhooks/{provider}",
 }
-"""For everybody."""
+"""For everybody; a webhook is let in by its signature."""
 
 _STATEMENT = "GET /v1/statements/{period}/{payee}/{currency}"
 _READ_PERIODS = {"runs:write", "runs:approve"}
