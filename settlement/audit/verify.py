@@ -205,6 +205,17 @@ CHECKS: tuple[Check, ...] = (
         " FROM audit.trial_balance_total WHERE opening <> 0 OR debits + credits <> 0 OR closing <> 0",
     ),
     Check(
+        "seals are the sum of their postings",
+        "What each seal fixed of every account is the last seal's balance and every posting booked since.",
+        "SELECT seal, account, item, sealed || ' instead of ' || due FROM audit.seal_faults",
+    ),
+    Check(
+        "the log has no gap",
+        "No place of the log is empty, no record of it is gone, and every sealed journal and statement was in it "
+        "before its seal.",
+        "SELECT kind, reference, 'place ' || place, fault FROM audit.log_gaps",
+    ),
+    Check(
         "sales and refunds are posted",
         "Every sale and every refund has its journal, of its amount.",
         """
@@ -350,6 +361,12 @@ CHECKS: tuple[Check, ...] = (
             ON p.currency = a.currency
         WHERE starts_with(a.account, 'payout_clearing:') AND a.balance <> coalesce(p.clearing, 0)
         """,
+    ),
+    Check(
+        "payouts tie to the bank",
+        "Each event of a payout has its journal, each journal its event; it moved what that event moves, on the "
+        "payee's account and the bank's; and nobody was paid under a hold.",
+        "SELECT payout_id, attempt_id, fault FROM audit.payout_faults",
     ),
     Check(
         "two people approved",

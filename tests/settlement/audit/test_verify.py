@@ -238,6 +238,19 @@ DELETE FROM settlement.approval WHERE subject = '2026-10'
 UPDATE settlement.payout_batch SET content_sha256 = sha256('x')
 => batch EUR-20261105-1, paid without
 
+# seals are the sum of their postings
+UPDATE ledger.closing_balance SET debits = debits + 1, closing = closing + 1 WHERE seal = '2026-10' AND account_id
+= (SELECT id FROM ledger.account WHERE code = 'receivable:EUR')
+=> 2026-10, receivable:EUR, debits, 13090001 instead of 13090000
+
+# the log has no gap
+DELETE FROM ledger.log_leaf WHERE kind = 'journal' AND reference = 'sale:sale-1'
+=> journal, sale:sale-1, is sealed, and not in the log before its seal
+
+# payouts tie to the bank
+DELETE FROM settlement.payout_event WHERE state = 'paid'
+=> payout-1, attempt:payout-1:paid has no event
+
 # the schema is the one last migrated
 DROP TRIGGER append_only ON ledger.posting
 => trigger append_only on ledger.posting is missing
