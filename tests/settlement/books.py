@@ -25,6 +25,7 @@ from settlement.payouts.models import (
     PayoutEvent,
     PayoutFile,
 )
+from settlement.periods.frozen import freeze
 from settlement.periods.models import (
     Approval,
     Period,
@@ -431,9 +432,9 @@ def close_period(session: Session, period: str) -> None:
     )
     session.flush()
     _move(session, period, "closed")
+    frozen = freeze(session, period)
     keep_writers_out(session)
-    issued = select(Statement).where(Statement.period_id == period).order_by(Statement.number)
-    log.append(session, [("statement", row.statement_id, row.sha256) for row in session.scalars(issued)])
+    log.append(session, frozen)
     seal(session, period, period_bounds(period)[1], "ann")
 
 

@@ -384,6 +384,16 @@ COMMENT ON VIEW audit.record_journal IS 'journals'' headers, as their records ar
 COMMENT ON VIEW audit.record_posting IS 'postings, as their journals'' records are hashed for the log';
 COMMENT ON VIEW audit.record_seal IS 'seals, as their records are hashed for the log';
 COMMENT ON VIEW audit.record_statement IS 'bodies of statements, as they are hashed for the log';
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'audit'::regnamespace AND relname ~ '^frozen_' LOOP
+        EXECUTE format('COMMENT ON VIEW audit.%I IS %L', name, 'rows of the table ' || substr(name, 8)
+                       || ' that a closed period depends on or consists of, as they are hashed for the log');
+    END LOOP;
+END
+$$;
 COMMENT ON FUNCTION audit.amount(numeric, text) IS 'micros for people: 12340000 of EUR is 12.340000 EUR';
 COMMENT ON FUNCTION audit.billionths(numeric) IS 'shares, rates and v for people, with nine decimals';
 COMMENT ON FUNCTION audit.explain(bigint) IS 'everything behind one royalty line, by its line_id, down to the coalition values';
