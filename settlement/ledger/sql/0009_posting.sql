@@ -10,33 +10,49 @@ CREATE FUNCTION guard.check_postings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
+    found_all record;
     refused record;
     unbalanced text;
 BEGIN
     -- Lines of one journal and currency together. If all of the journal's are among them they sum to nothing here and now;
     -- if not, and the last number is taken, its lines of earlier statements are counted and summed with them.
     -- sum() of bigint is numeric: it cannot overflow.
-    SELECT n.journal_id, n.currency, n.on_accounts, j.key, j.lines = n.lines AND j.booked_at = n.booked_at AS in_journal
-        INTO refused
+    SELECT min(n.journal_id) AS first, max(n.journal_id) AS last, count(*) AS journals, bool_and(n.here = n.lines) AS whole,
+           min(n.journal_id) FILTER (WHERE
+               NOT n.on_accounts OR (j.lines = n.lines AND j.booked_at = n.booked_at) IS NOT TRUE
+               OR CASE WHEN n.here = n.lines THEN n.total <> 0
+                       ELSE EXISTS (SELECT FROM ONLY ledger.posting AS p
+                                    WHERE p.journal_id = n.journal_id AND p.line = n.lines)
+                            AND (SELECT sum(c.here) = n.lines AND bool_or(c.total <> 0)
+                                 FROM (SELECT count(*) AS here, sum(p.amount) AS total FROM ONLY ledger.posting AS p
+                                       WHERE p.journal_id = n.journal_id GROUP BY p.currency) AS c) END) AS refused
+        INTO found_all
         FROM (SELECT p.journal_id, p.lines, p.booked_at, p.currency, count(*) AS here, sum(p.amount) AS total,
                      bool_and(a.currency IS NOT NULL AND a.currency = p.currency) AS on_accounts
               FROM added AS p LEFT JOIN ONLY ledger.account AS a ON a.id = p.account_id
               GROUP BY p.journal_id, p.lines, p.booked_at, p.currency) AS n
-        LEFT JOIN ONLY ledger.journal AS j ON j.id = n.journal_id
-        WHERE NOT n.on_accounts OR (j.lines = n.lines AND j.booked_at = n.booked_at) IS NOT TRUE
-           OR CASE WHEN n.here = n.lines THEN n.total <> 0
-                   ELSE EXISTS (SELECT FROM ONLY ledger.posting AS p WHERE p.journal_id = n.journal_id AND p.line = n.lines)
-                        AND (SELECT sum(c.here) = n.lines AND bool_or(c.total <> 0)
-                             FROM (SELECT count(*) AS here, sum(p.amount) AS total FROM ONLY ledger.posting AS p
-                                   WHERE p.journal_id = n.journal_id GROUP BY p.currency) AS c) END
-        LIMIT 1;
-    IF NOT FOUND THEN
+        LEFT JOIN ONLY ledger.journal AS j ON j.id = n.journal_id;
+    IF found_all.refused IS NULL THEN
+        -- All lines of all journals of one statement, and nothing else: what the check at commit would find.
+        IF found_all.whole AND found_all.journals = found_all.last - found_all.first + 1 THEN
+            DELETE FROM ONLY guard.unchecked WHERE first_journal = found_all.first
+                AND journals = int8multirange(int8range(found_all.first, found_all.last, '[]'));
+        END IF;
         RETURN NULL;
-    ELSIF NOT refused.on_accounts THEN
-        RAISE EXCEPTION 'a line of journal % is on an account that does not exist in %', refused.journal_id, refused.currency
+    END IF;
+    SELECT p.journal_id, p.line, p.currency, a.currency IS NOT DISTINCT FROM p.currency AS on_account, j.key,
+           (j.lines = p.lines AND j.booked_at = p.booked_at) IS TRUE AS in_journal
+        INTO refused
+        FROM added AS p LEFT JOIN ONLY ledger.account AS a ON a.id = p.account_id
+        LEFT JOIN ONLY ledger.journal AS j ON j.id = p.journal_id
+        WHERE p.journal_id = found_all.refused ORDER BY 4, 6, p.line LIMIT 1;
+    IF NOT refused.on_account THEN
+        RAISE EXCEPTION 'line % of journal % is on an account that does not exist in %',
+            refused.line, refused.journal_id, refused.currency
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'posting_account_id_currency_fkey';
-    ELSIF refused.in_journal IS NOT TRUE THEN
-        RAISE EXCEPTION 'there is no journal % with the number of lines and the booking date of its lines', refused.journal_id
+    ELSIF NOT refused.in_journal THEN
+        RAISE EXCEPTION 'line % is in journal %, and none has that id and its number of lines and booking date',
+            refused.line, refused.journal_id
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'posting_journal_id_lines_booked_at_fkey';
     END IF;
     SELECT string_agg(c.currency || ' ' || c.total, ', ') INTO unbalanced
@@ -59,7 +75,7 @@ ALTER TABLE ledger.account DROP CONSTRAINT account_id_currency_key;
 -- The check at commit: every journal has exactly the lines that it declares. Once it has run no line number is free (primary
 -- key, line BETWEEN 1 AND lines, number of lines as declared). A deferred trigger runs for a row: one for each statement,
 -- which notes the journals that it wrote, so that hundreds of thousands are checked by one query. The notes are nobody's but
--- the guard's; the check takes them away, so that there are none but of transactions under way.
+-- the guard's; who checks takes them away, so that there are none but of transactions under way.
 CREATE UNLOGGED TABLE guard.unchecked (
     first_journal bigint CONSTRAINT unchecked_pkey PRIMARY KEY,
     journals int8multirange NOT NULL
@@ -71,6 +87,10 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
 DECLARE
     refused record;
 BEGIN
+    DELETE FROM ONLY guard.unchecked WHERE first_journal = NEW.first_journal;
+    IF NOT FOUND THEN
+        RETURN NULL;  -- checked with its lines
+    END IF;
     SELECT j.id, j.key, j.lines, p.here INTO refused
         FROM unnest(NEW.journals) AS n (ids)
         JOIN ONLY ledger.journal AS j ON j.id >= lower(n.ids) AND j.id < upper(n.ids)
@@ -80,7 +100,6 @@ BEGIN
         RAISE EXCEPTION 'journal % (%) declares % lines and has %', refused.id, refused.key, refused.lines, refused.here
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'journal_lines_complete';
     END IF;
-    DELETE FROM ONLY guard.unchecked WHERE first_journal = NEW.first_journal;
     RETURN NULL;
 END
 $$;
