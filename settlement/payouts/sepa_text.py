@@ -6,6 +6,7 @@ rule for identifiers.
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from database.errors import Invalid
 
@@ -24,6 +25,7 @@ _PAIRS = """
 _SPELLED = dict(zip(_PAIRS[::2], _PAIRS[1::2], strict=True))
 
 
+@lru_cache(maxsize=4096)
 def sepa_text(text: str, length: int) -> str:
     """``text`` in the permitted characters, cut to ``length``: accents off, other letters spelled, the rest a dot.
 

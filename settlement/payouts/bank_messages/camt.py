@@ -46,7 +46,6 @@ def lines(events: Iterable[tuple[str, str, Element]]) -> Iterator[Statement | Li
         elif name == "TxDtls" and booking is not None:
             if booking.waiting is not None:
                 yield _detail(booking, booking.waiting, only=False)
-                booking.waiting.clear()
             booking.waiting = element
             booking.details += 1
         elif name == "Ntry" and booking is not None:
@@ -55,12 +54,10 @@ def lines(events: Iterable[tuple[str, str, Element]]) -> Iterator[Statement | Li
             else:
                 yield _detail(booking, None, only=True)
             booking = None
-            element.clear()
         elif name in _STATEMENTS and statement is not None:
             if entries == 0:
                 yield _statement(statement, number)
             statement = None
-            element.clear()
 
 
 def _statement(element: Element, number: int) -> Statement:

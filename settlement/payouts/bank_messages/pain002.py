@@ -25,12 +25,10 @@ def lines(events: Iterable[tuple[str, str, Element]]) -> Iterator[Line]:
             yield from _whole(element, "GrpSts", reference(text_at(element, "OrgnlMsgId")))
         elif name == "TxInfAndSts":
             yield _transaction(element, group, block)
-            element.clear()
         elif name == "OrgnlPmtInfAndSts":
             file = reference(text_at(element, "OrgnlPmtInfId")) or reference(text_at(group, "OrgnlMsgId"))
             yield from _whole(element, "PmtInfSts", file)
             block = None
-            element.clear()
 
 
 def _whole(element: Element, tag: str, file: str | None) -> Iterator[Line]:

@@ -44,7 +44,6 @@ def read(file: BinaryIO) -> tuple[Header, Iterator[Statement | Line]]:
             if not message_id:
                 raise Invalid(f"this {kind} has no message id: it is not as a bank writes it")
             header = Header(kind, version, message_id[:140], instant(text_at(element, "CreDtTm")))
-            element.clear()
             return header, (pain002.lines if kind == "pain.002" else camt.lines)(stream)
     raise Invalid(
         f"this {kind} has no header"

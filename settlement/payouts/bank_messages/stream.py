@@ -7,6 +7,7 @@ hardly grows with the file.
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import BinaryIO
 from xml.parsers import expat
 
@@ -15,7 +16,9 @@ from database.errors import Invalid
 MAX_BYTES = 1 << 30
 """The largest file that is read: 1 GiB, several times what a bank writes of 100,000 payments."""
 MAX_DEPTH = 64
-_CHUNK = 1 << 16
+_CHUNK = 1 << 14
+_REPEATED = frozenset({"TxInfAndSts", "OrgnlPmtInfAndSts", "TxDtls", "Ntry", "Stmt", "Ntfctn"})
+"""Elements that a file may have any number of: each leaves its parent once it has been given."""
 
 
 def events(file: BinaryIO) -> Iterator[tuple[str, str, ET.Element]]:
@@ -28,8 +31,8 @@ def events(file: BinaryIO) -> Iterator[tuple[str, str, ET.Element]]:
     """
     _check_prolog(file)
     parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("start", "end"))
-    size = depth = 0
-    names: dict[str, str] = {}
+    size = 0
+    around: list[ET.Element] = []
     try:
         while chunk := file.read(_CHUNK):
             size += len(chunk)
@@ -39,13 +42,16 @@ def events(file: BinaryIO) -> Iterator[tuple[str, str, ET.Element]]:
             # What the stubs do not say: the queue holds (event, element).
             for event, element in parser.read_events():  # type: ignore[misc]
                 assert isinstance(element, ET.Element)
-                name = names.get(element.tag)
-                if name is None:
-                    name = names.setdefault(element.tag, element.tag.rpartition("}")[2])
-                depth += 1 if event == "start" else -1
-                if depth > MAX_DEPTH:
-                    raise Invalid(f"the file is nested more than {MAX_DEPTH} deep: no bank message is")
+                name = _local(element.tag)
+                if event == "start":
+                    around.append(element)
+                    if len(around) > MAX_DEPTH:
+                        raise Invalid(f"the file is nested more than {MAX_DEPTH} deep: no bank message is")
                 yield str(event), name, element
+                if event == "end":
+                    around.pop()
+                    if name in _REPEATED and around:
+                        around[-1].remove(element)
         parser.close()
     except ET.ParseError as error:
         raise Invalid(f"the file is no whole XML ({error}): fetch it from the bank again") from None
@@ -85,18 +91,21 @@ def text_at(element: ET.Element | None, path: str) -> str | None:
 
 
 def child(element: ET.Element | None, name: str) -> ET.Element | None:
-    """The first child of a name without its namespace."""
-    if element is not None:
-        for found in element:
-            tag = found.tag
-            if tag == name or (tag[0] == "{" and tag.endswith(f"}}{name}")):
-                return found
-    return None
+    """The first child of a name without its namespace, from before the repeated ones."""
+    return next(children(element, name), None)
 
 
 def children(element: ET.Element | None, name: str) -> Iterator[ET.Element]:
-    """Every child of a name without its namespace."""
+    """Every child of a name without its namespace, from before the repeated ones: what describes them stands there."""
     if element is not None:
         for found in element:
-            if found.tag.rpartition("}")[2] == name:
+            local = _local(found.tag)
+            if local == name:
                 yield found
+            elif local in _REPEATED:
+                return
+
+
+@lru_cache(maxsize=1024)
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2]
