@@ -50,8 +50,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     # Alterations of the guards' functions stay until 0001 is undone: they refuse nothing that was allowed before.
     op.execute("""
+        DROP EVENT TRIGGER start_fence;
         DROP EVENT TRIGGER ddl_fence;
         DROP EVENT TRIGGER drop_fence;
+        DROP FUNCTION guard.refuse_start();
         DROP FUNCTION guard.refuse_ddl();
         DROP FUNCTION guard.refuse_drop();
         DROP VIEW audit.schema_changes, audit.record_schema_change;
@@ -66,6 +68,20 @@ def downgrade() -> None:
         CREATE POLICY platform ON party.party_version FOR SELECT TO portal
             USING (payee_id IN (SELECT v.platform_payee_id FROM settlement.platform_version AS v)
                    AND EXISTS (SELECT FROM access.payee_access));
+    """)
+    op.execute("""
+        DO $$
+        DECLARE
+            locking regprocedure;
+        BEGIN
+            FOR locking IN SELECT p.oid FROM pg_proc AS p
+                           WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^pg_(try_)?advisory_' LOOP
+                EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM royalty_owner, royalty_guard, settlement, payer,'
+                               ' attribution', locking);
+                EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', locking);
+            END LOOP;
+        END
+        $$
     """)
     for relation in _GUARD_ALL:
         op.execute(f"CREATE POLICY guard_all ON {relation} FOR SELECT TO royalty_guard USING (true)")

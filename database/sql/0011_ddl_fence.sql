@@ -51,6 +51,19 @@ ALTER TABLE settlement.refund ENABLE ALWAYS TRIGGER in_turn;
 ALTER TABLE settlement.statement ENABLE ALWAYS TRIGGER in_turn;
 ALTER TABLE settlement.period ENABLE ALWAYS TRIGGER in_turn;
 
+-- Everybody may take every advisory lock, and whoever holds the ledger's stops all posting: who writes nothing takes none.
+DO $$
+DECLARE
+    locking regprocedure;
+BEGIN
+    FOR locking IN SELECT p.oid FROM pg_proc AS p
+                   WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^pg_(try_)?advisory_' LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', locking);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO royalty_owner, royalty_guard, settlement, payer, approver, attribution', locking);
+    END LOOP;
+END
+$$;
+
 -- The platform's letterhead -----------------------------------------------------------------------------------------
 
 -- What heads every statement, and not where the platform banks: of its party a payee reads name, address, mail and tax
@@ -133,10 +146,6 @@ BEGIN
         OR EXISTS (SELECT FROM pg_constraint AS k JOIN pg_class AS p ON p.oid = k.confrelid
                    WHERE k.conrelid = r.oid AND p.relnamespace <> r.relnamespace))
     LIMIT 1;
-    -- It takes privileges away too, and reports no command.
-    IF tg_tag = 'DROP OWNED' THEN
-        refused := tg_tag;
-    END IF;
     IF refused IS NOT NULL THEN
         RAISE EXCEPTION 'the schema is fenced: % is refused; change it by a migration (royalty db migrate)', refused
             USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'ddl_fence';
@@ -161,10 +170,23 @@ BEGIN
     END IF;
 END
 $$;
+-- What takes the fence with it has to be refused before it begins: afterwards there is none that could.
+CREATE FUNCTION guard.refuse_start() RETURNS event_trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'the schema is fenced: % is refused; change it by a migration (royalty db migrate)', tg_tag
+        USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'start_fence';
+END
+$$;
+ALTER FUNCTION guard.refuse_start() OWNER TO royalty_guard;
 ALTER FUNCTION guard.refuse_ddl() OWNER TO royalty_guard;
 ALTER FUNCTION guard.refuse_drop() OWNER TO royalty_guard;
 
 CREATE EVENT TRIGGER ddl_fence ON ddl_command_end EXECUTE FUNCTION guard.refuse_ddl();
 CREATE EVENT TRIGGER drop_fence ON sql_drop EXECUTE FUNCTION guard.refuse_drop();
+CREATE EVENT TRIGGER start_fence ON ddl_command_start
+    WHEN TAG IN ('DROP FUNCTION', 'DROP ROUTINE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP LANGUAGE')
+    EXECUTE FUNCTION guard.refuse_start();
+ALTER EVENT TRIGGER start_fence ENABLE ALWAYS;
 ALTER EVENT TRIGGER ddl_fence ENABLE ALWAYS;
 ALTER EVENT TRIGGER drop_fence ENABLE ALWAYS;

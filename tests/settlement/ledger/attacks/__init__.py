@@ -1,0 +1,1 @@
+"""What anybody could try on the ledger by raw SQL, and what comes of it."""
