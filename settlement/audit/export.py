@@ -6,13 +6,13 @@ the same bytes. The manifest comes last, and the directory appears whole or not 
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
@@ -255,7 +255,7 @@ def span_of_days(session: Session, first: date | None, last: date | None) -> Spa
         .execute(
             """
             SELECT p.zone, (j.first AT TIME ZONE p.zone)::date, (j.last AT TIME ZONE p.zone)::date
-            FROM (SELECT min(booked_at) AS first, max(booked_at) AS last FROM audit.journals) AS j,
+            FROM (SELECT min(booked_at) AS first, max(booked_at) AS last FROM audit.record_journal) AS j,
                  (SELECT coalesce((SELECT zone FROM audit.platform_changes ORDER BY valid_from DESC LIMIT 1), 'UTC')
                       AS zone) AS p
             """
@@ -314,17 +314,19 @@ def export(
         " set_config('work_mem', '64MB', true)",
         (span.zone,),
     )
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise Conflict(f"{directory} is not an empty directory: name a new one")
-    unfinished = directory.with_name(f"{directory.name}.part")
+    directory = directory.resolve()
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        books = Books(connection, span, progress)
-        files = [entry for write in writers.values() for entry in write(books, unfinished)]
-        manifest = _manifest(books, files, list(writers))
-        unfinished.joinpath(MANIFEST).write_bytes(manifest)
-        unfinished.replace(directory)
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise Conflict(f"{directory} is not an empty directory: name a new one")
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as beside:
+            unfinished = Path(beside, directory.name)
+            unfinished.mkdir()
+            books = Books(connection, span, progress)
+            files = [entry for write in writers.values() for entry in write(books, unfinished)]
+            manifest = _manifest(books, files, list(writers))
+            unfinished.joinpath(MANIFEST).write_bytes(manifest)
+            unfinished.replace(directory)
     except OSError as error:
         raise Unavailable(
             f"{directory} cannot be written ({error.strerror}): free some space or name another directory"

@@ -20,11 +20,20 @@ from sqlalchemy.orm import Session
 
 from cli.exports import _WRITERS, export_command
 from database.engine import engine, session
-from database.errors import Conflict, Invalid, NotFound
+from database.errors import Conflict, Invalid, NotFound, Unavailable
 from database.roles import Role
 from settlement.audit.account_names import ROOTS, account_name
-from settlement.audit.export import Format, Span, export, span_of_days, span_of_period
+from settlement.audit.export import (
+    Books,
+    FileEntry,
+    Format,
+    Span,
+    export,
+    span_of_days,
+    span_of_period,
+)
 from settlement.audit.export_check import check_export
+from settlement.audit.export_hledger import write_hledger
 from settlement.ledger import Entry, Line, post, reverse
 from tests.cli.test_commands import royalty
 from tests.settlement.audit.test_views import ask
@@ -356,12 +365,20 @@ def test_only_a_new_directory_is_written(hostile: str, tmp_path: Path) -> None:
     write(tmp_path / "out", period("2026-11"), Format.HLEDGER)
     with pytest.raises(Conflict, match="not an empty directory"):
         write(tmp_path / "out", period("2026-11"), Format.HLEDGER)
-    # What a killed export left behind is no obstacle, and no export.
-    (tmp_path / "next.part").mkdir()
-    (tmp_path / "next.part" / "ledger.journal").write_text("half")
-    write(tmp_path / "next", period("2026-11"), Format.HLEDGER)
-    assert not (tmp_path / "next.part").exists()
-    assert check_export(tmp_path / "next").faults == ()
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "empty", period("2026-11"), Format.HLEDGER)
+    write(tmp_path / "made" / "on the way", period("2026-11"), Format.HLEDGER)
+    assert check_export(tmp_path / "made" / "on the way").faults == ()
+
+
+def test_a_directory_appears_whole_or_not_at_all(hostile: str, tmp_path: Path) -> None:
+    def fails(books: Books, directory: Path) -> list[FileEntry]:
+        write_hledger(books, directory)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Unavailable, match="No space left"), session(Role.AUDITOR) as own:
+        export(own, tmp_path / "out", span_of_period(own, "2026-11"), {Format.HLEDGER: fails})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_spans(hostile: str) -> None:
