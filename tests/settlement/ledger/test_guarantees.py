@@ -145,6 +145,54 @@ def test_lines_may_come_in_parts_before_the_check() -> None:
         connection.execute(LINE, (row[0], 2, 2, -5, "till:EUR"))
 
 
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 3, 2, 1), (2, 4, 1, 3)])
+@pytest.mark.parametrize("last", [-5, -6])
+def test_lines_may_come_in_any_order(order: tuple[int, ...], last: int) -> None:
+    """Whatever line comes last, the journal balances with it or is refused."""
+    lines = {1: (5, "bank:EUR"), 2: (7, "bank:USD"), 3: (-7, "till:USD"), 4: (last, "till:EUR")}
+    before = count()
+    with connected() as connection:
+        row = connection.execute(HEADER, (f"order {order} {last}", 4)).fetchone()
+        assert row
+        for line in order[:-1]:
+            connection.execute(LINE, (row[0], line, 4, *lines[line]))
+        with refused("journal_lines_complete"), connection.transaction():
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if last == -6:
+            with refused("journal_balances"):
+                connection.execute(LINE, (row[0], order[-1], 4, *lines[order[-1]]))
+            connection.rollback()
+        else:
+            connection.execute(LINE, (row[0], order[-1], 4, *lines[order[-1]]))
+    assert count() == before + (4 if last == -5 else 0)
+
+
+def test_a_check_that_was_rolled_back_is_to_be_made() -> None:
+    """All lines in one statement need no check at commit; taken back, they do."""
+    lines = (
+        "INSERT INTO ledger.posting (journal_id, line, lines, booked_at, account_id, amount, currency)"
+        " SELECT j.id, l.line, 2, j.booked_at, a.id, l.amount, 'EUR' FROM ledger.journal AS j,"
+        " (VALUES (1, 5), (2, -5)) AS l (line, amount), ledger.account AS a WHERE j.key = %s AND a.code = 'bank:EUR'"
+    )
+    with refused("journal_lines_complete"), connected() as connection:
+        connection.execute(HEADER, ("taken back", 2))
+        connection.execute("SAVEPOINT here")
+        connection.execute(lines, ("taken back",))
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        connection.execute("ROLLBACK TO here")
+    with connected() as connection:
+        connection.execute(HEADER, ("kept", 2))
+        connection.execute(lines, ("kept",))
+    for role in Role:
+        if role is not Role.ADMIN:
+            with (
+                pytest.raises((errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)),
+                connected(role) as own,
+            ):
+                own.execute("DELETE FROM guard.unchecked")
+    assert count("guard.unchecked") == 0
+
+
 def test_ids_and_authorship_are_the_databases() -> None:
 
     def forged(column: str, value: str) -> str:

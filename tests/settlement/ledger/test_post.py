@@ -1,8 +1,10 @@
 """Posting: balanced or not at all, once per key, from Python and from SQL alike."""
 
+import random
+import sys
 import threading
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from time import monotonic
 
 import pytest
@@ -196,6 +198,74 @@ def test_a_query_takes_parameters(db: Session) -> None:
     assert db.scalar(text("SELECT actor FROM ledger.journal")) == "100% ann"
 
 
+def test_content_is_hashed_as_the_database_defines_it(db: Session) -> None:
+    post(
+        db,
+        [
+            entry("plain"),
+            entry(
+                "ä\\N \\t 🎨",
+                line(r"pay\able:ö", 7),
+                line("till", -3),
+                line("till", -3),
+                line("fee", -1),
+                kind="k\\",
+            ),
+            entry("two", line("bank", 5), line("fx", -5), line("fx", 9, "JPY"), line("bank", -9, "JPY")),
+            entry(
+                "odd", at=datetime(1999, 1, 2, 3, 4, 5, 6, tzinfo=timezone(timedelta(hours=-7, minutes=30)))
+            ),
+            entry("large", line("bank", 2**63 - 1), line("till", -(2**63 - 1))),
+        ],
+    )
+    seal(db, "2026-10", NOVEMBER, "ann")
+    post(db, [entry("late", movable=True)])
+    reverse(db, "two", "two:reversed", NOVEMBER, "bob")
+    rows = db.execute(
+        text(
+            "SELECT key, sha256(convert_to(content, 'UTF8')), decode(content_sha256, 'hex') FROM audit.journal_contents"
+        )
+    ).all()
+    assert len(rows) == 7
+    assert [key for key, defined, written in rows if defined != written] == []
+
+
+# Many batches
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[post.__module__], "_BATCH", 4)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_batches_are_one_call(db: Session) -> None:
+    first = post(db, [entry(f"k{n:02}", line(f"a{n}", n), line("till", -n)) for n in range(1, 20, 2)])
+    work = [entry(f"k{n:02}", line(f"a{n}", n), line("till", -n)) for n in range(30, 0, -1)]
+    both = post(db, work)
+    assert (both.posted, both.replayed, len(both.ids)) == (20, 10, 30)
+    assert first.ids.items() <= both.ids.items()
+    assert len(set(both.ids.values())) == 30
+    assert balance(db, "till:EUR") == -sum(range(1, 31))
+    rows = [row for n in range(31, 40) for row in ((f"q{n}", f"a{n}:EUR", n), (f"q{n}", "till:EUR", -n))]
+    counts = post_from_query(db, _query(rows[::-1]))
+    assert (counts.posted, counts.replayed) == (9, 0)
+    assert post_from_query(db, _query(rows)).replayed == 9
+    assert db.scalar(text("SELECT count(*) FROM guard.unchecked")) == 0
+
+
+@pytest.mark.usefixtures("small_batches")
+@pytest.mark.parametrize(
+    "bad", [entry("z", line("bank", 1), line("till", -2)), entry("y00", line("bank", 1))]
+)
+def test_an_error_in_the_last_batch_takes_all_back(db: Session, bad: Entry) -> None:
+    with pytest.raises(Invalid, match="does not balance"):
+        post(db, [*(entry(f"k{n}", line(f"new{n}", 1), line("till", -1)) for n in range(20)), bad])
+    assert db.scalar(text("SELECT count(*) FROM ledger.journal")) == 0
+    assert db.scalar(text("SELECT count(*) FROM ledger.account")) == 0
+    assert post(db, [entry("a")]).posted == 1  # the transaction is still good
+
+
 def test_a_journal_is_reversed_once_and_exactly(db: Session) -> None:
     post(db, [entry("a", line("bank", 5), line("till", -3), line("fee", -2, account_class="income"))])
     reverse(db, "a", "a:reversed", NOVEMBER, "bob")
@@ -346,6 +416,37 @@ def test_many_post_the_same_key_at_once(database: str) -> None:
     with session(Role.SETTLEMENT) as own:
         assert own.scalar(text("SELECT count(*) FROM ledger.journal")) == 2
         assert sum(balances(own, "").values()) == 0
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_calls_that_overlap_never_wait_in_a_ring(database: str) -> None:
+    """Many batches each, the same keys and new accounts in another order: every call ends, one has written each key."""
+    failures: list[BaseException] = []
+    counts: list[tuple[int, int]] = []
+
+    def work(number: int) -> None:
+        shuffle = random.Random(number).sample
+        try:
+            for turn in range(4):
+                keys = shuffle(range(turn * 20, turn * 20 + 30), 20)
+                with session(Role.SETTLEMENT if number % 2 else Role.PAYER) as own:
+                    result = post(own, [entry(f"k{n}", line(f"a{n}", 1), line(f"b{n}", -1)) for n in keys])
+                counts.append((result.posted, result.replayed))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert sum(posted + replayed for posted, replayed in counts) == 6 * 4 * 20
+    with session(Role.SETTLEMENT) as own:
+        assert own.scalar(text("SELECT count(*) FROM ledger.journal")) == sum(posted for posted, _ in counts)
+        assert sum(balances(own, "").values()) == 0
+    with session(Role.ADMIN) as own:
+        assert own.scalar(text("SELECT count(*) FROM guard.unchecked")) == 0
 
 
 def test_writers_use_their_own_roles(database: str) -> None:
