@@ -26,6 +26,7 @@ def _register() -> None:
     from cli import (
         attribution,
         catalogue,
+        checkpoints,
         database,
         demo,
         exports,
@@ -50,6 +51,7 @@ def _register() -> None:
         statements,
         payouts,
         proofs,
+        checkpoints,
         exports,
         processes,
         demo,

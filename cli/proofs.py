@@ -1,17 +1,24 @@
 """`royalty verify` and `royalty explain`: the books recomputed, and one cent traced to its coalition values."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from time import monotonic_ns
 from typing import Annotated
 
 import typer
 
 from cli.screen import progress, show, table
 from database.engine import session
+from database.errors import NotFound
 from database.roles import Role
 from settlement.audit.explain import explain as explain_line
+from settlement.audit.proof import results as log_results
+from settlement.audit.proof import verify_log
 from settlement.audit.verify import Report
 from settlement.audit.verify import verify as run_checks
+from settlement.ledger.checkpoints import VerifierKey, handovers, read_head, trusted_keys, verifier_keys
 
 
 def register(app: typer.Typer) -> None:
@@ -21,24 +28,57 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="A checkpoint that you kept; its leaf-hash file (.leaves) beside it names what differs."
+        ),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Verifier key that you trust (`royalty checkpoint keys`); default: this installation's."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Recompute everything that can be recomputed, as the auditor; exit 1 if anything contradicts the books."""
-    report = run_with_progress()
+    report = run_with_progress(checkpoint, [VerifierKey.read(text) for text in key or ()])
     if as_json:
-        print(
-            json.dumps({"ok": report.ok, "checks": [asdict(result) for result in report.results]}, indent=2)
-        )
+        checks = [asdict(result) for result in report.results]
+        print(json.dumps({"ok": report.ok, "checks": checks, "notes": report.notes}, indent=2))
     else:
         show_report(report)
     if not report.ok:
         raise typer.Exit(1)
 
 
-def run_with_progress() -> Report:
-    """All checks, with a progress bar."""
+def run_with_progress(checkpoint: Path | None = None, keys: Sequence[VerifierKey] = ()) -> Report:
+    """All checks, and the log against rows and checkpoints, with a progress bar.
+
+    Args:
+        checkpoint: a signed note; with its leaf-hash file beside it (the same name, `.leaves`), what differs is named.
+        keys: trusted; none: this installation's. What they have handed over to is trusted too.
+    """
+    trusted = trusted_keys(keys, handovers()) if keys else verifier_keys()
+    head = leaves = None
+    if checkpoint is not None:
+        try:
+            head = read_head(checkpoint.read_text(), trusted)
+        except OSError as error:
+            raise NotFound(
+                f"{checkpoint} cannot be read ({error.strerror}): name a checkpoint file"
+            ) from error
+        leaves = checkpoint.with_suffix(".leaves") if checkpoint.with_suffix(".leaves").exists() else None
     with progress("verifying") as advance, session(Role.AUDITOR) as opened:
-        return run_checks(opened, progress=lambda _, done, total: advance(done, total))
+        # One snapshot: who posts meanwhile is seen whole or not at all.
+        opened.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        report = run_checks(opened, progress=lambda _, done, total: advance(done, total))
+        begun = monotonic_ns()
+        proof = verify_log(opened, keys=trusted, head=head, leaves=leaves)
+        took = (monotonic_ns() - begun) // 1_000_000
+        results = log_results(proof, took, kept=head is not None)
+    return Report((*report.results, *results), tuple(proof.notes))
 
 
 def show_report(report: Report) -> None:
@@ -57,8 +97,10 @@ def show_report(report: Report) -> None:
             show(f"[red]{result.name}[/red]: {fault}")
         if result.more:
             show(f"[red]{result.name}[/red]: and others")
+    for note in report.notes:
+        show(note)
     if report.ok:
-        show("everything holds; nothing here proves what a superuser may have changed on every side at once")
+        show("everything holds")
 
 
 def explain(

@@ -60,6 +60,8 @@ class Report:
     """What all checks found."""
 
     results: tuple[CheckResult, ...]
+    notes: tuple[str, ...] = ()
+    """What the checks cover and what they do not."""
 
     @property
     def ok(self) -> bool:

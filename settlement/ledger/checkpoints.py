@@ -287,11 +287,11 @@ def _publish(name: str, text: str) -> None:
 
 
 def sign_head(session: Session, actor: str) -> Checkpoint:
-    """Sign the log's head and append the signed note to the log.
+    """Append everything committed to the log, sign its head, and append the checkpoint.
 
     Where nothing but the last checkpoint's own leaf has come since and the key is still the same, that one again.
     """
-    log.lock(session)
+    log.sequence_journals(session)
     key = signer(session)
     size = log.size(session)
     last = newest_checkpoint(session)
@@ -307,7 +307,7 @@ def sign_head(session: Session, actor: str) -> Checkpoint:
     )
     session.add(made)
     session.flush()
-    log.append(session, [("checkpoint", str(size), sha256(made.note.encode()).digest())])
+    log.sequence_journals(session)
     return made
 
 

@@ -18,7 +18,10 @@ from database.errors import Conflict, NotFound
 from settlement.ledger import merkle
 from settlement.ledger.records import escaped, journal_digests, row_digests
 
-_SUBTREE = 1 << 8
+ROW_RECORDS = ("account", "schema_change", "checkpoint")
+"""Kinds of records that are one row each: of the view `audit.record_<kind>`, whose first column is the reference."""
+
+SUBTREE = 1 << 8
 """Leaves of the subtrees whose roots are kept: `ledger.log_node`, level 8."""
 
 _BATCH = 50_000
@@ -75,7 +78,7 @@ def append(session: Session, records: Iterable[tuple[str, str, bytes]]) -> int:
 
 
 def sequence_journals(session: Session) -> int:
-    """Append every account and journal that is committed, or written by this transaction, and not in the log yet.
+    """Append what is committed, or written by this transaction, and not in the log yet: journals and `ROW_RECORDS`.
 
     Returns:
         How many journals.
@@ -83,12 +86,13 @@ def sequence_journals(session: Session) -> int:
     lock(session)
     connection = psycopg_connection(session)
     session.flush()
-    accounts = row_digests(
-        connection,
-        "SELECT * FROM audit.record_account AS a WHERE NOT EXISTS (SELECT FROM ledger.log_leaf AS l"
-        " WHERE l.kind = 'account' AND l.reference = a.reference) ORDER BY id",
-    )
-    _append(session, [Leaf("account", *account) for account in accounts])
+    for kind in ROW_RECORDS:
+        rows = row_digests(
+            connection,
+            f"SELECT * FROM audit.record_{kind} AS r WHERE NOT EXISTS (SELECT FROM ledger.log_leaf AS l"  # noqa: S608
+            f" WHERE l.kind = '{kind}' AND l.reference = r.reference) ORDER BY 2",
+        )
+        _append(session, [Leaf(kind, *row) for row in rows])
     # What was sealed with the log's head is in the log: a seal sees to it.
     journals = 0
     for batch in journal_digests(
@@ -154,12 +158,12 @@ def _checked(session: Session, wanted: int | None) -> int:
 
 def _range_root(session: Session, start: int, end: int) -> bytes:
     """Root over leaves [start, end) of which ``start`` is a multiple of the largest power of two within."""
-    if end - start <= _SUBTREE:
+    if end - start <= SUBTREE:
         return merkle.root(_nodes(session, 0, start, end))
-    whole = end // _SUBTREE
-    subtrees = _nodes(session, 8, start // _SUBTREE, whole)
-    if end % _SUBTREE:
-        subtrees.append(merkle.root(_nodes(session, 0, whole * _SUBTREE, end)))
+    whole = end // SUBTREE
+    subtrees = _nodes(session, 8, start // SUBTREE, whole)
+    if end % SUBTREE:
+        subtrees.append(merkle.root(_nodes(session, 0, whole * SUBTREE, end)))
     return merkle.root(subtrees)
 
 
@@ -226,12 +230,12 @@ def _append(session: Session, leaves: Sequence[Leaf]) -> int:
         ),
     )
     hashes = merkle.leaf_hashes(entry(*leaf) for leaf in leaves)
-    begun = first // _SUBTREE * _SUBTREE
+    begun = first // SUBTREE * SUBTREE
     tail = [*_nodes(session, 0, begun, first), *hashes]
     nodes = [f"0\t{index}\t\\\\x{hash.hex()}\n" for index, hash in enumerate(hashes, start=first)]
     nodes += (
-        f"8\t{(begun + start) // _SUBTREE}\t\\\\x{merkle.root(tail[start : start + _SUBTREE]).hex()}\n"
-        for start in range(0, len(tail) - _SUBTREE + 1, _SUBTREE)
+        f"8\t{(begun + start) // SUBTREE}\t\\\\x{merkle.root(tail[start : start + SUBTREE]).hex()}\n"
+        for start in range(0, len(tail) - SUBTREE + 1, SUBTREE)
     )
     with (
         connection.cursor() as cursor,

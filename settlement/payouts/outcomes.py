@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from database.errors import Invalid
 from settlement import posting
-from settlement.ledger import post
+from settlement.ledger import post, sequence_journals
 from settlement.payouts.bank_messages.codes import DESTINATION, reason_text
 from settlement.payouts.holds import open_hold
 from settlement.payouts.models import (
@@ -131,6 +131,7 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
         result.append((outcome, "recorded"))
     _outcome_events(session, events, actor)
     post(session, entries)
+    sequence_journals(session)
     for batch_id in batch_ids:
         settle(session, batch_id, actor)
     return result

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement import posting
-from settlement.ledger import post
+from settlement.ledger import post, sequence_journals
 from settlement.payees import PartyVersion, parties_of
 from settlement.payouts.models import (
     BatchEvent,
@@ -257,6 +257,7 @@ def reserve(
             for attempt_id, payee_id, amount in attempts
         ],
     )
+    sequence_journals(session)
     return len(attempts)
 
 

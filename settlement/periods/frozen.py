@@ -9,11 +9,13 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
-from settlement.ledger.log import Leaf
+from settlement.ledger.log import Leaf, append
 from settlement.ledger.records import rows_root
+from settlement.ledger.seals import log_seal
 from settlement.periods.calculation import Progress
 
 TABLES = (
@@ -77,3 +79,22 @@ def freeze(session: Session, period_id: str, progress: Progress | None = None) -
         root = rows_root(connection, [frozen_query(connection, period_id, table)])
         leaves.append(Leaf("table", reference(period_id, table), root))
     return leaves
+
+
+def freeze_earlier(session: Session) -> int:
+    """Append what closed periods consist of, and their seals, where they were closed before there was a log.
+
+    Returns:
+        How many periods.
+    """
+    periods = session.scalars(
+        text(
+            "SELECT s.name FROM ledger.seal AS s JOIN settlement.royalty_run AS r ON r.period_id = s.name"
+            " WHERE NOT EXISTS (SELECT FROM ledger.log_leaf AS l WHERE l.kind = 'seal' AND l.reference = s.name)"
+            " ORDER BY s.sealed_before"
+        )
+    ).all()
+    for period_id in periods:
+        append(session, freeze(session, period_id))
+        log_seal(session, period_id)
+    return len(periods)
