@@ -507,4 +507,4 @@ def _query(entries: Sequence[Entry]) -> tuple[str, dict[str, Any]]:
 
 def test_random_histories_of_the_ledger(new_database: Callable[[], AbstractContextManager[str]]) -> None:
     LedgerHistories.new_database = staticmethod(new_database)
-    run_state_machine_as_test(LedgerHistories, settings=histories(20, 40))
+    run_state_machine_as_test(LedgerHistories, settings=histories(12, 40))
