@@ -20,6 +20,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("""
+        DROP INDEX ledger.posting_booked_at_idx;
         DROP INDEX ledger.journal_reverses_key;
         ALTER TABLE ledger.journal ADD CONSTRAINT journal_reverses_key UNIQUE (reverses);
         DROP TRIGGER journal_noted ON ledger.journal;

@@ -83,16 +83,31 @@ def balance(session: Session, code: str, at: datetime | None = None) -> int:
     return int(total or 0)
 
 
+# The last seal at or before an instant fixed every balance by then: what was booked since is all there is to add.
+_LAST_SEAL = """
+    SELECT name, sealed_before FROM ledger.seal
+    WHERE CAST(:at AS timestamptz) IS NULL OR sealed_before <= :at ORDER BY sealed_before DESC LIMIT 1
+"""
+
+
 def balances(session: Session, prefix: str, at: datetime | None = None) -> dict[str, int]:
     """Balance by code, in byte order, of every account posted to whose code begins with ``prefix``."""
     rows = session.execute(
         text(
-            """
-            SELECT a.code, sum(p.amount)
-            FROM ledger.account AS a JOIN ledger.posting AS p ON p.account_id = a.id
-            WHERE starts_with(a.code, :prefix) AND (CAST(:at AS timestamptz) IS NULL OR p.booked_at <= :at)
+            f"""
+            WITH last AS MATERIALIZED ({_LAST_SEAL})
+            SELECT a.code, sum(m.amount)
+            FROM (
+                SELECT b.account_id, b.closing AS amount
+                FROM ledger.closing_balance AS b JOIN last ON last.name = b.seal
+                UNION ALL
+                SELECT p.account_id, p.amount FROM ledger.posting AS p
+                WHERE p.booked_at >= coalesce((SELECT sealed_before FROM last), '-infinity')
+                  AND (CAST(:at AS timestamptz) IS NULL OR p.booked_at <= :at)
+            ) AS m JOIN ledger.account AS a ON a.id = m.account_id
+            WHERE starts_with(a.code, :prefix)
             GROUP BY a.code ORDER BY a.code COLLATE "C"
-            """
+            """  # noqa: S608  (our own text)
         ),
         {"prefix": prefix, "at": at},
     )
@@ -179,19 +194,28 @@ def trial_balance(session: Session, start: datetime, end: datetime) -> list[Tria
     """Every account that was posted to before ``end``, over [start, end), by code in byte order."""
     rows = session.execute(
         text(
-            """
+            f"""
+            WITH last AS MATERIALIZED ({_LAST_SEAL})
             SELECT a.code, a.class, a.currency, t.opening, t.debits, t.credits, t.opening + t.debits + t.credits
             FROM (
-                SELECT account_id,
-                       coalesce(sum(amount) FILTER (WHERE booked_at < :start), 0) AS opening,
-                       coalesce(sum(amount) FILTER (WHERE booked_at >= :start AND amount > 0), 0) AS debits,
-                       coalesce(sum(amount) FILTER (WHERE booked_at >= :start AND amount < 0), 0) AS credits
-                FROM ledger.posting WHERE booked_at < :end GROUP BY account_id
+                SELECT m.account_id, sum(m.opening) AS opening, sum(m.debits) AS debits, sum(m.credits) AS credits
+                FROM (
+                    SELECT b.account_id, b.closing AS opening, 0 AS debits, 0 AS credits
+                    FROM ledger.closing_balance AS b JOIN last ON last.name = b.seal
+                    UNION ALL
+                    SELECT account_id,
+                           coalesce(sum(amount) FILTER (WHERE booked_at < :at), 0),
+                           coalesce(sum(amount) FILTER (WHERE booked_at >= :at AND amount > 0), 0),
+                           coalesce(sum(amount) FILTER (WHERE booked_at >= :at AND amount < 0), 0)
+                    FROM ledger.posting
+                    WHERE booked_at >= coalesce((SELECT sealed_before FROM last), '-infinity') AND booked_at < :end
+                    GROUP BY account_id
+                ) AS m GROUP BY m.account_id
             ) AS t JOIN ledger.account AS a ON a.id = t.account_id
             ORDER BY a.code COLLATE "C"
-            """
+            """  # noqa: S608  (our own text)
         ),
-        {"start": start, "end": end},
+        {"at": start, "end": end},
     )
     return [
         TrialBalanceRow(code, account_class, currency, *(int(amount) for amount in amounts))

@@ -99,6 +99,8 @@ class Posting(Base):
         CheckConstraint("amount <> 0", name="amount_not_zero"),
         # The one BIGINT without an opposite: its reversal could not be posted.
         CheckConstraint("amount > '-9223372036854775808'", name="amount_reversible"),
+        # What was booked since a seal: postings come about in the order of time.
+        Index(None, "booked_at", postgresql_using="brin"),
         # Balance now, at a date, and the account's statement: one index each.
         Index("posting_account_idx", "account_id", "booked_at", "journal_id", postgresql_include=["amount"]),
         {"schema": "ledger"},

@@ -140,6 +140,9 @@ ALTER TABLE ledger.journal ENABLE ALWAYS TRIGGER journal_noted;
 ALTER TABLE ledger.journal DROP CONSTRAINT journal_reverses_key;
 CREATE UNIQUE INDEX journal_reverses_key ON ledger.journal (reverses) WHERE reverses IS NOT NULL;
 
+-- What was booked since a seal, to add to its closing balances.
+CREATE INDEX posting_booked_at_idx ON ledger.posting USING brin (booked_at);
+
 -- What an auditor sees of the guards, the one on the notes too.
 CREATE OR REPLACE VIEW audit.guards AS
 SELECT n.nspname::text AS schema, c.relname::text AS object, t.tgname::text AS guard, t.tgenabled::text AS enabled,

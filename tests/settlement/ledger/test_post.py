@@ -335,6 +335,55 @@ def test_trial_balance(db: Session) -> None:
     assert trial_balance(db, NOON, NOVEMBER)[0].closing == 5
 
 
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    journals=st.lists(
+        st.tuples(
+            st.integers(0, 9), st.sampled_from("abcd"), st.sampled_from("abcd"), st.integers(1, 10**15)
+        ),
+        max_size=20,
+    ),
+    seals=st.sets(st.integers(0, 10), max_size=4),
+    days=st.lists(st.integers(-1, 11), min_size=2, max_size=2, unique=True),
+)
+def test_balances_from_seals_are_plain_sums(
+    db: Session, journals: list[tuple[int, str, str, int]], seals: set[int], days: list[int]
+) -> None:
+    """With and without closing balances, before, at and after a seal: what the postings sum to."""
+    start, end = (NOON + timedelta(days=day) for day in sorted(days))
+    plain = text(
+        "SELECT a.code, coalesce(sum(p.amount) FILTER (WHERE p.booked_at < :start), 0),"
+        " coalesce(sum(p.amount) FILTER (WHERE p.booked_at >= :start AND p.amount > 0), 0),"
+        " coalesce(sum(p.amount) FILTER (WHERE p.booked_at >= :start AND p.amount < 0), 0), sum(p.amount)"
+        " FROM ledger.posting AS p JOIN ledger.account AS a ON a.id = p.account_id WHERE p.booked_at < :end"
+        ' GROUP BY a.code ORDER BY a.code COLLATE "C"'
+    )
+    with db.begin_nested() as savepoint:
+        work = [
+            entry(
+                f"j{n}",
+                line(debit, amount),
+                line(f"x{credit}", -amount),
+                at=NOON + timedelta(days=day),
+                movable=True,
+            )
+            for n, (day, debit, credit, amount) in enumerate(journals)
+        ]
+        post(db, work[: len(work) // 2])
+        for day in sorted(seals):
+            seal(db, f"day {day}", NOON + timedelta(days=day), "ann")
+        post(db, work[len(work) // 2 :])
+        found = trial_balance(db, start, end)
+        expected = [tuple(row) for row in db.execute(plain, {"start": start, "end": end})]
+        assert [(row.code, row.opening, row.debits, row.credits, row.closing) for row in found] == expected
+        last = end - timedelta(microseconds=1)
+        assert balances(db, "", last) == {row[0]: row[4] for row in expected}
+        assert balances(db, "x", last) == {row[0]: row[4] for row in expected if row[0].startswith("x")}
+        far = {"start": start, "end": NOON + timedelta(days=99)}
+        assert balances(db, "") == {row[0]: row[4] for row in db.execute(plain, far)}
+        savepoint.rollback()
+
+
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     amounts=st.lists(st.lists(st.integers(1, 10**12), min_size=1, max_size=3), min_size=1, max_size=8),
