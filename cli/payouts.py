@@ -248,7 +248,7 @@ def _open_lines(title: str, lines: list[OpenLine]) -> None:
         (
             line.entry_id,
             f"{line.message_id}, line {line.number}",
-            line.says,
+            line.says if line.ours else "money in" if (line.amount or 0) > 0 else "money out",
             line.reference,
             money(line.amount, line.currency) if line.amount is not None and line.currency else "",
             line.why,
