@@ -3,13 +3,16 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from cli.checkpoints import export, seal_log
 from database.embedded import EmbeddedServer
 from database.engine import conninfo
 from database.roles import Role
+from database.settings import get_settings
 from tests.settlement.audit.test_views import ask
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "auditor.md"
@@ -41,6 +44,10 @@ def printed(step: str) -> list[str]:
     return done.stdout.split(f"{_NEXT}\n")
 
 
+SHELL = re.findall(r"^```sh\n(.*?)^```\n\n```\n(.*?)^```\n", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+"""Blocks for a shell, and what they print."""
+
+
 def test_there_are_ten_steps() -> None:
     assert [number for number, _ in STEPS] == [str(number) for number in range(1, 11)]
     for _, text in STEPS:
@@ -52,6 +59,34 @@ def test_a_step_prints_what_the_page_says(books: str, number: str, text: str) ->
     expected = [said for _, said in BLOCK.findall(text)]
     found = printed(text)
     assert [_lines(one) for one in found] == [_lines(one) for one in expected]
+
+
+def test_a_checkpoint_that_was_kept(books: str, tmp_path: Path) -> None:
+    """Step 10: the platform seals and sends, the auditor keeps and verifies."""
+    seal_log("ann")
+    export(tmp_path / "kept")
+    assert len(SHELL) == 1
+    [(command, said)] = SHELL
+    assert _shell(command, tmp_path) == (0, said)
+
+
+def _shell(command: str, directory: Path) -> tuple[int, str]:
+    """Exit status and output of a shell command, `royalty` being this checkout's, on this test's database."""
+    settings = get_settings()
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f'royalty() {{ "{sys.executable}" -m cli.main "$@"; }}\n{command}'],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(PAGE.parents[1]),
+            "ROYALTY_HOME": str(settings.royalty_home),
+            "DATABASE_NAME": settings.database_name,
+        },
+        check=False,
+    )
+    return done.returncode, done.stdout
 
 
 def test_the_other_queries_run(books: str) -> None:
