@@ -118,8 +118,11 @@ def apply_open(
     Returns:
         Attempts that moved, and what they became.
     """
+    found = _open(session, provider, attempt_ids)
+    if not found:
+        return {}
     # Locked first and read then: whoever came before has committed what it decided.
-    for batch_id in sorted({row.batch_id for row in _open(session, provider, attempt_ids) if row.batch_id}):
+    for batch_id in sorted({row.batch_id for row in found if row.batch_id}):
         lock_payouts(session, batch_id)
     rows = sorted(_open(session, provider, attempt_ids), key=lambda row: _ORDER[row.says])
     states = {row.attempt_id: row.state for row in rows}
@@ -140,9 +143,11 @@ def apply_open(
                 hold_destination(
                     session, str(row.payee_id), row.attempt_id, "was refused and then paid", "", actor
                 )
-    for outcome, result in record_outcomes(session, outcomes, actor):
+    for outcome, result in record_outcomes(session, outcomes, actor) if outcomes else ():
         if result != "recorded":
             raise RuntimeError(f"attempt {outcome.attempt_id} was not recorded as {outcome.state}: {result}")
+    if not matches:
+        return {}
     session.execute(
         text(
             "INSERT INTO settlement.provider_match (provider_event_id, result, actor)"

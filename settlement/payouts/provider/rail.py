@@ -53,6 +53,8 @@ def take(
     transactions: Transactions, provider: str, events: Sequence[Event], source: str, actor: str
 ) -> list[str]:
     """Keep events, commit, and apply them; returns those that contradict what is kept under their id."""
+    if not events:
+        return []
     with transactions() as session:
         contradicting = keep(session, provider, events, source, actor)
     for event_id in contradicting:
