@@ -19,7 +19,7 @@ from tests.settlement.payouts.desk import approve, attempts, create, debts, subm
 
 PAYEES = ("pay-1", "pay-2", "pay-3", "pay-4", "pay-5")
 CENT = 10_000
-EXAMPLES = 40
+EXAMPLES = 30
 CURRENCIES = ["".join(letters) for letters in islice(product("R", ascii_uppercase, ascii_uppercase), 400)]
 _currencies = iter(CURRENCIES)
 _ids = count(1)
