@@ -211,7 +211,12 @@ def read_manifest(connection: psycopg.Connection[Any]) -> str:
 
 # Strings, quoted names and bodies of functions, which stay as they are; parentheses; the words between them.
 _TOKEN = re.compile(r"""\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'|"(?:[^"]|"")*"|[()]|[^()'"$]+|\$""", re.DOTALL)
-_IMPLIED_NAME = re.compile(r'::([a-z]+) AS (?:\1\b|"\1")')
+# A column of a cast is named by its type, by the short name where there are two.
+_IMPLIED_NAME = re.compile(
+    r"""::(?:([a-z]+)\ AS\ (?:\1\b|"\1") | (bigint)\ AS\ int8\b | (integer)\ AS\ int4\b | (smallint)\ AS\ int2\b
+    | (boolean)\ AS\ bool\b | (timestamp\ with\ time\ zone)\ AS\ timestamptz\b)""",
+    re.VERBOSE,
+)
 
 
 def _settled(definition: str) -> str:
@@ -220,7 +225,7 @@ def _settled(definition: str) -> str:
     The server writes what it parsed, and parses `(a AND b) AND c` as `a AND b AND c`, and gives a value that is cast to
     a type and has no name the type's: neither changes what is meant.
     """
-    definition = _IMPLIED_NAME.sub(r"::\1", definition)
+    definition = _IMPLIED_NAME.sub(lambda match: f"::{match[match.lastindex or 0]}", definition)
     # Every AND and every OR is in parentheses of its own, so a group is one of them or neither.
     stack: list[list[str]] = [[]]
     for match in _TOKEN.finditer(definition):
