@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import column, select
 from sqlalchemy import table as table_
 
+from cli.checkpoints import seal_log
 from cli.proofs import run_with_progress, show_report
 from cli.screen import amount, percent, show, table
 from cli.statements import issued
@@ -28,7 +29,10 @@ def report(directory: Path, periods: Sequence[str], *, password_file: Path, seco
     for period_id in periods:
         _trial_balance(period_id)
     _payouts()
-    show_report(run_with_progress())
+    # Signed now, and verified against as an auditor would who has kept it.
+    checkpoint = seal_log("mara")
+    show(f"checkpoint {checkpoint}")
+    show_report(run_with_progress(checkpoint))
     show()
     _next_steps(password_file)
     show(f"done in {seconds:.0f} s")

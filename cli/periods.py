@@ -9,6 +9,7 @@ from cli.operator import operator
 from cli.screen import amount, money, progress, show, table
 from database.engine import session
 from database.roles import Role
+from settlement.ledger import sequence_journals
 from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
 from settlement.periods.calendar import cut_off, ensure_periods, find_period, open_period
 from settlement.periods.close import Closing, close, dry_run
@@ -143,6 +144,9 @@ def approve_draft(period_id: str, checker: str, digest: str) -> None:
 
 def close_period(period_id: str, actor: str) -> Closing:
     """Close an approved period with a progress bar."""
+    # Most of the log beforehand: a close keeps whoever posts waiting while it appends the rest.
+    with session(Role.SETTLEMENT) as opened:
+        sequence_journals(opened)
     with progress(f"closing {period_id}") as advance, session(Role.SETTLEMENT) as opened:
         return close(opened, period_id, actor=actor, progress=lambda _, done, total: advance(done, total))
 

@@ -10,10 +10,12 @@ from cli.screen import amount, money, progress, show, table
 from database.engine import session
 from database.errors import NotFound
 from database.roles import Role
+from settlement.ledger.checkpoints import VerifierKey
 from settlement.periods.models import Period
 from settlement.statements.body import MOVEMENTS
 from settlement.statements.files import write_statement_files
 from settlement.statements.models import Statement
+from settlement.statements.proof import verify_file
 
 group = typer.Typer(no_args_is_help=True, help="Statements: list, show, write as JSON, CSV and PDF.")
 
@@ -75,6 +77,28 @@ def export(
     """Write every statement of a period as JSON, CSV and PDF."""
     paths = export_statements(period_id, to)
     show(f"{len(paths)} files in {to}")
+
+
+@group.command("verify")
+def verify_command(
+    file: Annotated[Path, typer.Argument(help="A statement's JSON file.")],
+    key: Annotated[
+        str | None, typer.Option(help="The platform's verifier key, as its operator publishes it.")
+    ] = None,
+) -> None:
+    """Check, without the database, that a statement's file is whole and in the log that the platform has signed."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise NotFound(f"{file} cannot be read ({error.strerror})") from error
+    sha256, head = verify_file(content, None if key is None else VerifierKey.read(key))
+    show(f"the statement is whole: SHA-256 {sha256}")
+    if head is None:
+        show(
+            "it is in the log of the seal that its file names; with --key, that somebody has signed that log"
+        )
+    else:
+        show(f"it is in the log {head.origin} of {head.size} leaves, which this key has signed")
 
 
 def issued(period_id: str | None = None) -> list[Statement]:

@@ -342,13 +342,14 @@ def read_file(
     format: Format,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The body (json), every line with totals and digest (csv), or the statement to read and print (pdf)."""
+    """The body with its proof (json), every line with totals and digest (csv), or what to read and print (pdf)."""
     statement_id = f"{period}/{payee}/{currency}"
     with _as_artist(asker) as opened:
         content = statement_files(opened, statement_id, [format])[format]
     sha256 = hashlib.sha256(content).hexdigest()
-    # Renderings stay the same bytes while the party's data and this release do: asked for again, not kept for ever.
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE if format == "json" else "private, no-cache"}
+    # Renderings stay the same bytes while the party's data and this release do, a proof until a checkpoint covers it:
+    # asked for again, not kept for ever.
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     if _matches(if_none_match, sha256):
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = f'attachment; filename="{period}_{payee}_{currency}.{format}"'

@@ -107,13 +107,67 @@ def sequence_journals(session: Session) -> int:
     return journals
 
 
+class Prover:
+    """The tree of the log's first leaves: its root, and proofs in it, one after the other.
+
+    Roots of complete subtrees are read once; then a proof costs a few hashes and at most two reads.
+    """
+
+    def __init__(self, session: Session, leaves: int | None = None) -> None:
+        """``leaves``: how many; None for all. Raises `NotFound` if the log is shorter."""
+        here = size(session)
+        if leaves is not None and not 0 <= leaves <= here:
+            raise NotFound(f"the log has {here} leaves, not {leaves}")
+        self.size = here if leaves is None else leaves
+        self._session = session
+        self._block: tuple[int, list[bytes]] = (-1, [])
+        level = _nodes(session, 8, 0, self.size // SUBTREE)
+        self._levels = {8: level}
+        while len(level) > 1:
+            level = [merkle.node_hash(*pair) for pair in zip(level[::2], level[1::2], strict=False)]
+            self._levels[max(self._levels) + 1] = level
+
+    def root(self) -> bytes:
+        """The tree's root."""
+        return self._root(0, self.size)
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """The proof (RFC 6962, 2.1.1) that leaf ``index`` is in the tree. Raises `NotFound` if there is none."""
+        if not 0 <= index < self.size:
+            raise NotFound(f"there is no leaf {index} among the first {self.size}")
+        return [self._root(*part) for part in merkle.inclusion_ranges(index, self.size)]
+
+    def consistency(self, first: int) -> list[bytes]:
+        """The proof (RFC 6962, 2.1.2) that the tree of ``first`` leaves is this one's beginning."""
+        if not 0 <= first <= self.size:
+            raise NotFound(f"a tree of {first} leaves is not the beginning of one of {self.size}")
+        return [self._root(*part) for part in merkle.consistency_ranges(first, self.size)]
+
+    def _root(self, start: int, end: int) -> bytes:
+        """Root over leaves [start, end), a node of the tree."""
+        width = end - start
+        level = (width - 1).bit_length() if width else 0
+        if width > SUBTREE and width == 1 << level:
+            return self._levels[level][start >> level]
+        if width == SUBTREE:
+            return self._levels[8][start // SUBTREE]
+        if width > SUBTREE:
+            middle = start + (1 << (level - 1))
+            return merkle.node_hash(self._root(start, middle), self._root(middle, end))
+        block = start // SUBTREE
+        if self._block[0] != block:
+            first = block * SUBTREE
+            self._block = block, _nodes(self._session, 0, first, min(first + SUBTREE, self.size))
+        return merkle.root(self._block[1][start - block * SUBTREE : end - block * SUBTREE])
+
+
 def root(session: Session, size: int | None = None) -> bytes:
     """Root of the tree of the first ``size`` leaves; None for all.
 
     Raises:
         NotFound: the log is shorter.
     """
-    return _range_root(session, 0, _checked(session, size))
+    return Prover(session, size).root()
 
 
 def inclusion_proof(session: Session, index: int, size: int) -> list[bytes]:
@@ -122,10 +176,7 @@ def inclusion_proof(session: Session, index: int, size: int) -> list[bytes]:
     Raises:
         NotFound: there is no such leaf, or no such tree.
     """
-    _checked(session, size)
-    if not 0 <= index < size:
-        raise NotFound(f"there is no leaf {index} among the first {size}")
-    return [_range_root(session, *part) for part in merkle.inclusion_ranges(index, size)]
+    return Prover(session, size).inclusion(index)
 
 
 def consistency_proof(session: Session, first: int, second: int) -> list[bytes]:
@@ -134,10 +185,7 @@ def consistency_proof(session: Session, first: int, second: int) -> list[bytes]:
     Raises:
         NotFound: the log is shorter, or ``first`` is larger than ``second``.
     """
-    _checked(session, second)
-    if not 0 <= first <= second:
-        raise NotFound(f"a tree of {first} leaves is not the beginning of one of {second}")
-    return [_range_root(session, *part) for part in merkle.consistency_ranges(first, second)]
+    return Prover(session, second).consistency(first)
 
 
 def find(session: Session, kind: str, reference: str) -> tuple[int, bytes] | None:
@@ -147,24 +195,6 @@ def find(session: Session, kind: str, reference: str) -> tuple[int, bytes] | Non
         {"kind": kind, "reference": reference},
     ).one_or_none()
     return None if row is None else (row[0], row[1])
-
-
-def _checked(session: Session, wanted: int | None) -> int:
-    here = size(session)
-    if wanted is not None and wanted > here:
-        raise NotFound(f"the log has {here} leaves, not {wanted}")
-    return here if wanted is None else wanted
-
-
-def _range_root(session: Session, start: int, end: int) -> bytes:
-    """Root over leaves [start, end) of which ``start`` is a multiple of the largest power of two within."""
-    if end - start <= SUBTREE:
-        return merkle.root(_nodes(session, 0, start, end))
-    whole = end // SUBTREE
-    subtrees = _nodes(session, 8, start // SUBTREE, whole)
-    if end % SUBTREE:
-        subtrees.append(merkle.root(_nodes(session, 0, whole * SUBTREE, end)))
-    return merkle.root(subtrees)
 
 
 def _nodes(session: Session, level: int, first: int, end: int) -> list[bytes]:

@@ -1,4 +1,7 @@
-"""A statement's files: the body as issued (JSON), its lines (CSV) and its PDF. The same statement, the same bytes."""
+"""A statement's files: the body as issued with its proof (JSON), its lines (CSV) and its PDF.
+
+The same statement, the same bytes; the proof gets its checkpoint once one covers the statement.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +19,7 @@ from settlement.statements.csv import detail_csv
 from settlement.statements.detail import FIELDS, Line
 from settlement.statements.models import Statement, find_statement
 from settlement.statements.pdf import Renderer
+from settlement.statements.proof import StatementProofs, statement_file
 
 Format = Literal["json", "csv", "pdf"]
 
@@ -42,7 +46,8 @@ def statement_files(
         NotFound: there is no such statement, or the session's user may not see it.
     """
     statement = find_statement(session, statement_id)
-    return {format: _file(session, statement, format, renderer) for format in formats}
+    proofs = StatementProofs(session)
+    return {format: _file(session, statement, format, renderer, proofs) for format in formats}
 
 
 def statement_lines(session: Session, statement: Statement) -> Iterator[Line]:
@@ -79,13 +84,14 @@ def write_statement_files(
         Unavailable: the directory cannot be written.
     """
     renderer = Renderer()
+    proofs = StatementProofs(session)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for statement in statements:
             for format in formats:
                 path = directory.joinpath(file_name(statement, format))
                 unfinished = path.with_suffix(f".{format}.part")
-                unfinished.write_bytes(_file(session, statement, format, renderer))
+                unfinished.write_bytes(_file(session, statement, format, renderer, proofs))
                 unfinished.replace(path)
                 yield path
     except OSError as error:
@@ -94,10 +100,16 @@ def write_statement_files(
         ) from error
 
 
-def _file(session: Session, statement: Statement, format: Format, renderer: Renderer | None) -> bytes:
+def _file(
+    session: Session,
+    statement: Statement,
+    format: Format,
+    renderer: Renderer | None,
+    proofs: StatementProofs,
+) -> bytes:
     match format:
         case "json":
-            return statement.body.encode()
+            return statement_file(statement.body.encode(), proofs.of(statement.statement_id))
         case "csv":
             return b"".join(detail_csv(statement_lines(session, statement)))
         case "pdf":

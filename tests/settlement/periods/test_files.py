@@ -1,8 +1,10 @@
 """A statement's files: the body as issued, lines whose digest stands in it, a PDF; also for the artist herself."""
 
+import json
 from pathlib import Path
 
 import pytest
+import rfc8785
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -10,10 +12,12 @@ from database import identity
 from database.engine import session as open_session
 from database.errors import NotFound, Unavailable
 from database.roles import Role
+from settlement.statements.body import identity as identity_of
 from settlement.statements.body import parse
 from settlement.statements.detail import summarise
 from settlement.statements.files import statement_files, statement_lines, write_statement_files
 from settlement.statements.models import find_statement, issued_statements
+from settlement.statements.proof import verify_file
 
 
 def test_the_files(books: Session, tmp_path: Path) -> None:
@@ -31,7 +35,11 @@ def test_the_files(books: Session, tmp_path: Path) -> None:
     assert {
         format: (tmp_path / "out" / f"2026-11_pay-1_EUR.{format}").read_bytes() for format in files
     } == files
-    assert files["json"] == find_statement(books, "2026-11/pay-1/EUR").body.encode()
+    body = find_statement(books, "2026-11/pay-1/EUR").body.encode()
+    # As bytes and as a document: the body is what was issued.
+    assert files["json"].startswith(b'{"statement":' + body + b',"proof":')
+    assert rfc8785.dumps(json.loads(files["json"])["statement"]) == body
+    assert verify_file(files["json"])[0] == identity_of(body)
     assert files["csv"].decode().count("\r\n") == 1 + 3 + 2 + 1  # header, lines, totals, digest
     assert files["pdf"].startswith(b"%PDF")
 
