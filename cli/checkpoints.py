@@ -21,6 +21,7 @@ from settlement.ledger.checkpoints import (
     sign_head,
     verifier_keys,
 )
+from settlement.ledger.log import consistency_proof
 from settlement.ledger.models import Checkpoint
 from settlement.periods.frozen import freeze_earlier
 
@@ -89,6 +90,17 @@ def rotate_command() -> None:
         made = rotate(opened)
     show(f"key {made.number} signs from now on: {made.key}")
     show(f"checkpoint {seal_log(actor)}")
+
+
+@group.command("consistency")
+def consistency(
+    first: Annotated[int, typer.Argument(help="Size of the earlier checkpoint.")],
+    second: Annotated[int, typer.Argument(help="Size of the later one.")],
+) -> None:
+    """Print the proof that the log of one checkpoint is the beginning of another's, one hash a line."""
+    with session(Role.SETTLEMENT) as opened:
+        for node in consistency_proof(opened, first, second):
+            print(node.hex())
 
 
 def write_checkpoint(checkpoint: Checkpoint, directory: Path) -> Path:
