@@ -1,10 +1,12 @@
 """The embedded PostgreSQL 18: a real server from a wheel, data under `ROYALTY_HOME`, on a local socket only."""
 
 import os
+import socket
+import struct
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,9 @@ log_timezone = 'UTC'
 max_wal_size = '2GB'
 max_connections = 100
 """
+_READY_WITHIN = 60.0
+_GONE_WITHIN = 10.0
+"""Seconds that a server takes to start, and the processes of one that was killed to be gone."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,9 @@ class EmbeddedServer:
         # postmaster.pid: pid, data directory, start time, port, socket directory, listen address, shared memory, status
         if len(lines) < 8 or lines[7].strip() != "ready":
             return None
-        try:
-            os.kill(int(lines[0]), 0)
-        except (ValueError, ProcessLookupError):
-            return None
-        except PermissionError:  # it runs, as another user: as root the server has a user of its own
-            pass
-        return Path(lines[4])
+        directory = Path(lines[4])
+        # A server that was killed leaves this file: who says nothing is not running, whatever has its pid now.
+        return directory if _answers(directory / f".s.PGSQL.{lines[3].strip()}") else None
 
     def start(self) -> Path:
         """Start the server if it is not running; it outlives this process.
@@ -87,20 +88,45 @@ class EmbeddedServer:
                 server.ensure_pgdata_inited()
                 with (self.data / "postgresql.conf").open("a") as configuration:
                     configuration.write(_SERVER_CONFIGURATION)
-            server.ensure_postgres_running()
+            return self._wait_for(server.ensure_postgres_running)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise Unavailable(
                 f"the embedded database in {self.data} does not start ({_last_line(error)}); "
                 f"free some disk space or set ROYALTY_HOME to a directory you may write, log: {self.data / 'log'}"
             ) from error
-        for _ in range(50):
+
+    def _wait_for(self, start: Callable[[], None]) -> Path:
+        """Start the server and wait until it answers.
+
+        The processes of one that was killed take a moment to be gone, and until then no other starts on its data.
+        """
+        begun = time.monotonic()
+        killed = self._pid_file.exists()
+        while time.monotonic() < begun + _READY_WITHIN:
             directory = self.socket_directory()
             if directory is not None:
                 return directory
+            if not self._process_exists():
+                try:
+                    start()
+                except subprocess.TimeoutExpired:
+                    pass  # it recovers from a crash, or the machine is slow
+                except subprocess.SubprocessError:
+                    if not killed or time.monotonic() > begun + _GONE_WITHIN:
+                        raise
             time.sleep(0.1)
         raise Unavailable(
-            f"the embedded database in {self.data} did not become ready; see {self.data / 'log'}"
+            f"the embedded database in {self.data} does not answer; see {self.data / 'log'}, and if no server of it "
+            f"runs, remove {self._pid_file}"
         )
+
+    def _process_exists(self) -> bool:
+        """Whether there is a process of the pid in the pid file: the server, starting or dying, or somebody else."""
+        try:
+            os.kill(int(self._pid_file.read_text().split("\n", 1)[0]), 0)
+        except (OSError, ValueError) as error:
+            return isinstance(error, PermissionError)  # as root the server has a user of its own
+        return True
 
     def stop(self) -> bool:
         """Stop the server; True if it was running."""
@@ -141,6 +167,18 @@ class EmbeddedServer:
 
         # The wheel ships several majors: the client must be the server's.
         return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]) / name
+
+
+def _answers(path: Path) -> bool:
+    """Whether a server answers on this socket: to the question (SSLRequest) that needs no user and leaves no trace."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.settimeout(5)
+        try:
+            asking.connect(str(path))
+            asking.sendall(struct.pack("!ii", 8, 80877103))
+            return asking.recv(1) != b""
+        except OSError:
+            return False
 
 
 def _last_line(error: BaseException) -> str:
