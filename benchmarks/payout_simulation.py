@@ -26,6 +26,7 @@ from fakebank.bank import Bank
 from fakebank.courses import COURSES
 from fakebank.service import Service, signed
 from settlement import posting
+from settlement.bank_details import BankDetails
 from settlement.ledger import Entry, post
 from settlement.money import MICROS
 from settlement.payees import PayeeRecord, record_payees
@@ -81,11 +82,10 @@ def payee_record(payee_id: str, number: int, suffix: str) -> PayeeRecord:
     """A person with an account of the model bank."""
     details = {
         "name": f"Payee {number}",
-        "iban": iban(number, suffix),
-        "bic": "COBADEFFXXX",
         "address": {"town": "Berlin", "country": "DE"},
     }
-    return PayeeRecord(payee_id, "person", "EUR", details)
+    account = BankDetails(iban(number, suffix), "COBADEFFXXX")
+    return PayeeRecord(payee_id, "person", "EUR", details, account)
 
 
 def owe(opened: Session, currency: str, amounts: dict[str, int], key: str) -> None:
@@ -362,10 +362,10 @@ def random_history(currency: str, directory: Path, drawn: Random) -> int:
     """
     history = History(currency, directory)
     try:
-        for _ in range(drawn.randint(1, 3)):
-            people = drawn.sample(SUFFIXES, drawn.randint(1, 6))
+        for _ in range(drawn.randint(1, 2)):
+            people = drawn.sample(SUFFIXES, drawn.randint(1, 5))
             history.month({payee_of(suffix): drawn.randint(1, 9_999_999) for suffix in people})
-            for _ in range(drawn.randint(1, 4)):
+            for _ in range(drawn.randint(1, 3)):
                 faults = drawn.choices(FAULTS, k=8)
                 dies_at = drawn.choice((None, drawn.randint(0, 40)))
                 match drawn.choice(("submit", "submit", "poll", "webhooks", "days")):

@@ -1,11 +1,13 @@
-"""A large payout batch to files, and the bank's answers back: python -m benchmarks.payouts [--quick].
+"""A large payout batch to files, the bank's answers back, and random histories: python -m benchmarks.payouts [--quick].
 
 From an approved batch to whole files on the disk (the figure with a target): the second check of the content, the
 reservation of every payment in the ledger, the files, and the record of the hand-over. Then a status report and a
-statement of the batch, each with a line for every payment.
+statement of the batch, each with a line for every payment. Then histories of payouts by a provider's API against the
+model bank, in which everything dies and gets lost that can: after each its ledger is ours, or the benchmark fails.
 """
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -14,14 +16,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
+from random import Random
 from resource import RUSAGE_SELF, getrusage
 from time import perf_counter, process_time
 
+import psycopg
+import structlog
+from psycopg.sql import SQL, Identifier
 from schwifty import IBAN
 from sqlalchemy import text
 
 from benchmarks.harness import Bench, run
-from database.engine import embedded_server, session
+from benchmarks.payout_simulation import CURRENCIES, add_payees, random_history
+from database.engine import database_url, embedded_server, engine, session
 from database.migrate import migrate
 from database.roles import Role
 from database.settings import get_settings
@@ -37,6 +44,8 @@ from settlement.periods.approval import approve, calculate, submit
 from settlement.periods.calendar import cut_off, open_period
 from settlement.periods.close import close
 
+_HISTORIES = 500
+"""Histories in one database: a run reads payees' balances from all of its postings."""
 _AT = datetime(2026, 11, 3, 12, tzinfo=UTC)
 _CATALOGUE = """
 platform:
@@ -74,8 +83,8 @@ def _scratch() -> Iterator[None]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _owe(payees: int) -> None:
-    """A closed period, and so many payees with bank details who are owed a little over 12 EUR each."""
+def _close_october() -> None:
+    """Terms, and a period that is closed without a sale."""
     with session(Role.SETTLEMENT) as opened:
         load_catalogue(opened, _CATALOGUE, actor="bench", reason="bench")
     with session(Role.ADMIN) as opened:
@@ -85,6 +94,11 @@ def _owe(payees: int) -> None:
         draft = submit(opened, "2026-10")
         approve(opened, "2026-10", checker="bob", content_sha256=draft.sha256)
         close(opened, "2026-10", actor="ann")
+
+
+def _owe(payees: int) -> None:
+    """A closed period, and so many payees with bank details who are owed a little over 12 EUR each."""
+    _close_october()
     people = []
     for number in range(1, payees + 1):
         details = {
@@ -172,6 +186,45 @@ def measure(bench: Bench) -> None:
             if batch_state(opened, batch_id) != "settled":
                 raise RuntimeError("the batch is not settled")
         bench.add("memory of this process at most", getrusage(RUSAGE_SELF).ru_maxrss / 1024, "MB")
+        _histories(bench, 20 if bench.quick else 10_000)
+
+
+def _histories(bench: Bench, count: int) -> None:
+    # Calls that get no answer are what it is about: thousands of warnings.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    payments, seconds = 0, 0.0
+    for first in range(0, count, _HISTORIES):
+        batch = range(first, min(first + _HISTORIES, count))
+        _use_new_database(f"histories_{first}")
+        _close_october()
+        with session(Role.ADMIN) as opened:
+            add_payees(opened)
+        with (
+            tempfile.TemporaryDirectory() as banks,
+            bench.stage(f"histories {batch.start:,} to {batch.stop:,}") as stage,
+        ):
+            for number, currency in zip(batch, CURRENCIES, strict=False):
+                payments += random_history(currency, Path(banks), Random(number))
+        seconds += stage.seconds
+    bench.add("histories after which the bank's ledger was ours", count, "")
+    bench.add("payments in them", payments, "")
+    bench.add("histories", count / seconds, "histories/s")
+
+
+def _use_new_database(name: str) -> None:
+    """Go on in another database, which does not wait for its disk: what is killed here are processes, not machines."""
+    for role in Role:
+        engine(role).dispose()
+    engine.cache_clear()
+    database_url.cache_clear()
+    with psycopg.connect(
+        host=str(embedded_server().start()), user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        connection.execute(SQL("ALTER DATABASE {} SET synchronous_commit = off").format(Identifier(name)))
+    os.environ["DATABASE_NAME"] = name
+    get_settings.cache_clear()
+    migrate()
 
 
 def _status(batch_id: str, payees: int) -> bytes:

@@ -177,6 +177,9 @@ def _outcome_events(session: Session, events: Sequence[tuple[str, int, Outcome]]
 
 def settle(session: Session, batch_id: str, actor: str) -> None:
     """Move a batch that the bank has been told of on, as its payouts' newest states say."""
+    was = batch_state(session, batch_id)
+    if was not in ("submitted", "partially_settled"):
+        return  # it is still being told, and then this is asked again; or it is settled
     newest = (
         select(PayoutEvent.state)
         .ext(distinct_on(PayoutEvent.payout_id))
@@ -190,6 +193,5 @@ def settle(session: Session, batch_id: str, actor: str) -> None:
         becomes = "partially_settled"
     else:
         becomes = "failed" if count["rejected"] == finished else "settled"
-    was = batch_state(session, batch_id)
-    if finished and was in ("submitted", "partially_settled") and was != becomes:
+    if finished and was != becomes:
         record_batch_event(session, batch_id, becomes, actor)

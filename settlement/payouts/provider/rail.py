@@ -58,7 +58,7 @@ def take(
     with transactions() as session:
         contradicting = keep(session, provider, events, source, actor)
     for event_id in contradicting:
-        _log.error("a provider's event has changed under its id", provider=provider, event=event_id)
+        _log.error("a provider's event has changed under its id", provider=provider, event_id=event_id)
     with transactions() as session:
         apply_open(session, provider, actor, sorted({event.reference for event in events}))
     return contradicting
@@ -122,7 +122,9 @@ class ProviderRail:
                     record_batch_event(session, batch_id, "submitted", actor)
                 settle(session, batch_id, actor)
                 counts = session.execute(text(_COUNTS), {"batch": batch_id}).all()
-        return [f"{count} {state} by {self.provider.name}" for state, count in counts]
+                silent = session.scalar(text(_SILENT), {"batch": batch_id})
+        lines = [f"{count} {state} by {self.provider.name}" for state, count in counts]
+        return [f"{silent} were not answered for, and asked about", *lines] if silent else lines
 
     def poll(self, transactions: Transactions, actor: str) -> Polled:
         """Read the provider's list of events from where it was left, and ask about what is still not finished.
@@ -300,6 +302,12 @@ WHERE b.provider = :provider
     AND (SELECT e.state FROM settlement.payout_event AS e WHERE e.payout_id = p.payout_id
          ORDER BY e.number DESC LIMIT 1) IN ('submitted', 'unknown', 'accepted')
 ORDER BY t.attempt_id COLLATE "C"
+"""
+
+_SILENT = """
+SELECT count(DISTINCT e.payout_id) FROM settlement.payout AS p
+JOIN settlement.payout_event AS e ON e.payout_id = p.payout_id
+WHERE p.batch_id = :batch AND e.state = 'unknown'
 """
 
 _COUNTS = """
