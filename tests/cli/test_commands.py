@@ -123,6 +123,28 @@ def test_verify_holds_on_an_empty_database(database: str) -> None:
     assert "everything holds" in result.stdout
 
 
+def test_a_checkpoint_is_signed_exported_and_verified_against(operator: str, tmp_path: Path) -> None:
+    assert royalty("catalogue", "load", "cli/bundled/miniature/catalogue.yaml").returncode == 0
+    sealed = royalty("seal")
+    assert sealed.returncode == 0 and "keep a copy" in sealed.stdout, sealed.stderr
+    assert royalty("checkpoint", "export", str(tmp_path)).returncode == 0
+    [note] = tmp_path.glob("checkpoint-*.txt")
+    assert note.with_suffix(".leaves").exists()
+    key = (tmp_path / "key-0001.txt").read_text().strip()
+    rotated = royalty("checkpoint", "rotate")
+    assert rotated.returncode == 0 and "key 2 signs" in rotated.stdout, rotated.stderr
+    # Who trusts the first key trusts what it handed over to, and an old checkpoint still holds.
+    for given in (["--key", key], []):
+        result = royalty("verify", "--checkpoint", str(note), *given)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert (
+            "the books are those of the checkpoint" in result.stdout and "covered: the first" in result.stdout
+        )
+    other = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
+    refused = royalty("verify", "--checkpoint", str(note), "--key", other)
+    assert refused.returncode != 0 and "none of the keys" in refused.stderr
+
+
 def test_psql_as_the_auditor_cannot_write(database: str) -> None:
     read = royalty("db", "psql", "--as", "auditor", "--", "-Atc", "SELECT count(*) FROM audit.trial_balance")
     assert read.stdout.strip() == "0", read.stderr
