@@ -28,20 +28,23 @@ def _random_scene(rng: np.random.Generator) -> Scene:
     return Scene(shape, size if rng.random() < 0.6 else "", place if rng.random() < 0.6 else "")
 
 
+def random_example(rng: np.random.Generator) -> Example:
+    """A scene by none to three artists."""
+    scene = _random_scene(rng)
+    # Names without effect and without content are worth their own share: they are a picture of their own.
+    nobody = 0.12 if scene.shape else 0.3
+    named = int(rng.choice([0, 1, 2, 3], p=[nobody, 0.5 - nobody, 0.36, 0.14]))
+    names = rng.choice(_NAMES, named, replace=False)
+    return Example(scene, tuple(str(name) for name in names))
+
+
 def _as_tensor(images: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float32]]]) -> torch.Tensor:
     return torch.from_numpy(np.stack(images)) * 2 - 1
 
 
 def draw_examples(count: int, rng: np.random.Generator) -> tuple[list[Example], torch.Tensor]:
     """Scenes by none to three artists and their pictures, shape (count, 3, 64, 64), values -1..1."""
-    examples = []
-    for _ in range(count):
-        scene = _random_scene(rng)
-        # Names without effect and without content are worth their own share: they are a picture of their own.
-        nobody = 0.12 if scene.shape else 0.3
-        named = int(rng.choice([0, 1, 2, 3], p=[nobody, 0.5 - nobody, 0.36, 0.14]))
-        names = rng.choice(_NAMES, named, replace=False)
-        examples.append(Example(scene, tuple(str(name) for name in names)))
+    examples = [random_example(rng) for _ in range(count)]
     images = [render(example.scene, example.names, Jitter.draw(rng)) for example in examples]
     return examples, _as_tensor(images)
 

@@ -2,8 +2,8 @@
 
 The budget is wall-clock time, 22 minutes on two threads by default; how many steps fit into it depends on the
 machine, so two runs with one seed are alike but not equal. Of the budget the autoencoder has a fifth, the image
-tower a tenth, and the text encoder with the UNet the rest. `--resume` keeps the autoencoder of an earlier run
-and trains the other parts further.
+tower and the text encoder a tenth each, and the UNet the rest. `--resume` keeps the autoencoder and the image tower
+of an earlier run and trains the other parts further.
 """
 
 import argparse
@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from transformers import CLIPVisionModelWithProjection
 
 from attribution.miniature import MINIATURE_PATH
 from attribution.miniature.autoencoder import encode, train_autoencoder
 from attribution.miniature.budget import Budget
 from attribution.miniature.dataset import draw_examples, draw_mixtures
-from attribution.miniature.generator import make_scheduler, make_text_encoder, make_unet, train_generator
+from attribution.miniature.generator import make_scheduler, make_unet, train_generator
 from attribution.miniature.prompts import TOKENS, known_words
+from attribution.miniature.reading import make_text_encoder, train_text_encoder
 from attribution.miniature.tokenizer import build_tokenizer
 from attribution.miniature.vision import blank_image, image_processor, make_tower, train_tower
 
 THREADS = 2
-_AUTOENCODER_UNTIL, _TOWER_UNTIL, _RESUMED_TOWER_UNTIL = 0.18, 0.28, 0.16
+_AUTOENCODER_UNTIL, _TOWER_UNTIL, _TEXT_UNTIL, _RESUMED_TEXT_UNTIL = 0.18, 0.28, 0.38, 0.12
 _EXAMPLES, _MIXTURES = 8000, 6000
 
 
@@ -43,17 +43,16 @@ def train(minutes: float, out: Path, resume: bool, seed: int) -> None:
         pipeline = StableDiffusionPipeline.from_pretrained(
             out, variant="fp16", dtype=torch.float32, local_files_only=True
         )
-        tower = CLIPVisionModelWithProjection.from_pretrained(
-            out / "vision", dtype=torch.float32, local_files_only=True
-        )
     else:
         pipeline = _assemble(train_autoencoder(_with_blanks(images), budget, _AUTOENCODER_UNTIL))
-        tower = make_tower()
     vae = pipeline.vae.to(memory_format=torch.channels_last)
-    tower_until = _RESUMED_TOWER_UNTIL if resume else _TOWER_UNTIL
-    train_tower(tower, vae, *draw_mixtures(_MIXTURES, rng), budget, tower_until)
-    tower.half().save_pretrained(out / "vision")
-    image_processor().save_pretrained(out / "vision")
+    if not resume:
+        tower = make_tower()
+        train_tower(tower, vae, *draw_mixtures(_MIXTURES, rng), budget, _TOWER_UNTIL)
+        tower.half().save_pretrained(out / "vision")
+        image_processor().save_pretrained(out / "vision")
+    text_until = _RESUMED_TEXT_UNTIL if resume else _TEXT_UNTIL
+    train_text_encoder(pipeline.text_encoder, pipeline.tokenizer, rng, budget, text_until)
 
     latents, blank = encode(vae, images), encode(vae, blank_image()[None])[0]
     budget.log("encoded the examples")
