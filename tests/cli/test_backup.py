@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -19,24 +20,41 @@ from database.engine import conninfo, session
 from database.errors import Conflict, Invalid, NotFound, Unavailable
 from database.roles import LOGIN_ROLES, Role
 from database.settings import get_settings
-from settlement.audit.verify import CHECKS, verify
+from settlement.audit.verify import verify
 from settlement.ledger import balances
+from settlement.payouts import run
+from settlement.payouts.holds import open_hold, open_holds, release_hold
+from settlement.payouts.outcomes import Outcome, record_outcomes
 from tests import conftest
 from tests.cli.test_commands import royalty
+from tests.settlement.payouts.desk import digests, files, paid
 from tests.settlement.periods.conftest import november, october
 from tests.settlement.periods.test_worked_example import TRIAL_BALANCE
 
-# The worked example's attributions are not measured, and its payout is two journals without a batch.
-CHECKED = [
-    check
-    for check in CHECKS
-    if check.name not in ("shares follow from coalition values", "payouts tie to the bank")
-]
+PAID_AT = datetime(2026, 11, 5, tzinfo=UTC)
 
 
 def faults(opened: Session) -> list[tuple[str, tuple[str, ...]]]:
     """What an auditor finds."""
-    return [(result.name, result.faults) for result in verify(opened, CHECKED).results if not result.ok]
+    return [(result.name, result.faults) for result in verify(opened).results if not result.ok]
+
+
+def pay_by_batch() -> None:
+    """The example's payout from batch to bank; who is not paid in it is under a hold meanwhile."""
+    with session(Role.PAYER) as opened:
+        open_hold(opened, "pay-2", "dispute", "pia")
+        batch = run.create_batch(opened, "EUR", PAID_AT.date(), "pia").batch_id
+    with session(Role.APPROVER) as opened:
+        run.approve_batch(opened, batch, "chen")
+    with session(Role.PAYER) as opened:
+        assert run.reserve(opened, batch, "pia", PAID_AT) == 1
+        contents = files(opened, batch)
+        run.handed_over(opened, batch, digests(contents), "pia", PAID_AT)
+    told = [Outcome(attempt, "paid", PAID_AT + timedelta(days=1)) for attempt in paid(contents[1])]
+    with session(Role.PAYER) as opened:
+        assert [result for _, result in record_outcomes(opened, told, "pia")] == ["recorded"]
+        for hold in open_holds(opened):
+            release_hold(opened, hold.id, "decided", "pia")
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +64,30 @@ def october_closed(module_database: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def backup_file(october_closed: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    identity.public_keys()  # makes the key
+def kept(october_closed: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The directory of a checkpoint of October's books, as an auditor keeps it."""
+    own = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patched, session(Role.IDENTITY) as opened:
+        identity.add_user(opened, "mara", "a long password", ["runs:write"])
+        opened.commit()
+        patched.setenv("ROYALTY_TOKEN_FILE", str(own / "token"))
+        run_royalty("login", "mara", stdin="a long password\n")
+        run_royalty("seal")
+        run_royalty("checkpoint", "export", str(own / "checkpoints"))
+        yield own / "checkpoints"
+
+
+def run_royalty(*arguments: str, stdin: str = "") -> str:
+    """What a command that succeeds says."""
+    done = royalty(*arguments, stdin=stdin)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def backup_file(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("backups") / "october.backup"
-    done = royalty("db", "backup", str(file))
-    assert done.returncode == 0, done.stderr
+    run_royalty("db", "backup", str(file))
     return file
 
 
@@ -163,31 +200,65 @@ SAME = (
     " ORDER BY 1",
     "SELECT oid::regprocedure::text, proowner::regrole::text, prosecdef, proconfig, proacl::text FROM pg_proc"
     " WHERE pronamespace::regnamespace::text IN ('guard', 'audit', 'settlement') ORDER BY 1",
+    "SELECT evtname, evtevent, evtowner::regrole::text, evtfoid::regproc::text, evtenabled, evttags"
+    " FROM pg_event_trigger ORDER BY 1",
     "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2",
 )
 
 
-def test_the_drill(backup_file: Path, other_server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine is gone. A new one has the program, the backup and the checkpoint, and goes on with November."""
+def test_the_drill(
+    backup_file: Path, kept: Path, other_server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books are damaged; a new machine goes on with November from the backup, and an auditor agrees."""
+    [checkpoint] = kept.glob("checkpoint-*.txt")
+    trusting = (
+        "verify",
+        "--checkpoint",
+        str(checkpoint),
+        "--key",
+        (kept / "key-0001.txt").read_text().strip(),
+    )
+    with psycopg.connect(conninfo(Role.ADMIN)) as superuser:
+        superuser.execute("SET event_triggers = off")
+        superuser.execute("ALTER TABLE ledger.posting DISABLE TRIGGER USER")
+        superuser.execute("UPDATE ledger.posting SET amount = 2 * amount")
+        superuser.execute("ALTER TABLE ledger.posting ENABLE TRIGGER USER")
+    damaged = royalty(*trusting)
+    assert damaged.returncode == 1 and "the books are those of the checkpoint" in damaged.stdout, damaged
+
+    keys = [get_settings().royalty_home / name for name in ("keys", "checkpoints")]
     monkeypatch.setenv("ROYALTY_HOME", str(other_server))
     monkeypatch.setenv("DATABASE_NAME", "royalty")
     conftest._forget_settings()
     try:
-        restored = royalty("db", "restore", str(backup_file))
-        assert restored.returncode == 0, restored.stderr
-        assert "database royalty is as it was at" in restored.stdout
+        restored = run_royalty("db", "restore", str(backup_file))
+        assert "database royalty is as it was at" in restored
         with session(Role.ADMIN) as opened:
             roles = opened.execute(text("SELECT rolname, rolbypassrls, rolconfig FROM pg_roles")).all()
         settings = {role: (bypass, config) for role, bypass, config in roles}
         assert settings["settlement"] == (True, None)
         assert settings["auditor"] == (False, ["default_transaction_read_only=on", "statement_timeout=10min"])
-        with session(Role.AUDITOR) as opened:
-            assert faults(opened) == []
-        november()
+        assert "everything holds" in run_royalty(*trusting)
+        for statement in (
+            "ALTER TABLE ledger.posting DISABLE TRIGGER USER",
+            "CREATE TABLE ledger.posting_2 () INHERITS (ledger.posting)",
+            "DROP TRIGGER append_only ON ledger.journal",
+            "GRANT UPDATE ON ledger.posting TO settlement",
+            "DROP SCHEMA guard CASCADE",
+        ):
+            with (
+                psycopg.connect(conninfo(Role.ADMIN)) as superuser,
+                pytest.raises(psycopg.Error, match="fenced"),
+            ):
+                superuser.execute(statement)
+        november(pay_by_batch)
         with session(Role.SETTLEMENT) as opened:
             assert balances(opened, "") == {code: row[-1] for code, row in TRIAL_BALANCE.items()}
-        with session(Role.AUDITOR) as opened:
-            assert faults(opened) == []
+        # Keys are in no backup of the database; with them, from their own, the log is signed on.
+        for directory in keys:
+            shutil.copytree(directory, other_server / directory.name, dirs_exist_ok=True)
+        assert checkpoint.name not in run_royalty("seal")
+        assert "everything holds" in run_royalty(*trusting)
     finally:
         conftest._forget_settings()
 

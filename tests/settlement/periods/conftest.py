@@ -1,7 +1,7 @@
 """The worked example's two periods, settled through the services, each step as the role of its process."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from math import factorial
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from attribution.generation import Image
 from attribution.ingest import Status
-from attribution.results import Attribution, AttributionShare, CoalitionValue
+from attribution.results import Attribution, AttributionShare, CoalitionValue, Placebo
 from attribution.shapley import PlaceboLevel, settle_game
 from database.engine import session as open_session
 from database.roles import Role
@@ -113,6 +113,26 @@ def attribute(session: Session, name: str) -> None:
     )
 
 
+def measure_placebo(session: Session) -> None:
+    """The table that `attribute` settles by, for the weights of every image."""
+    session.add_all(
+        Placebo(
+            method_id=method(session),
+            weights_sha256=image.weights_sha256,
+            players=players,
+            slot=slot,
+            mean=level.mean,
+            mean_standard_error=1,
+            threshold=level.threshold,
+            threshold_standard_error=1,
+            names=40,
+            evidence={},
+        )
+        for image in session.scalars(select(Image))
+        for (players, slot), level in PLACEBO.items()
+    )
+
+
 def sell(names: list[str]) -> None:
     records = [
         parse_sale(
@@ -168,7 +188,7 @@ def october() -> None:
         load_terms(session)
     with open_session(Role.ADMIN) as session:
         add_images(session, *GAMES)
-        method(session)
+        measure_placebo(session)
     with open_session(Role.ATTRIBUTION) as session:
         for image in ("img-1", "img-2", "img-3"):
             attribute(session, image)
@@ -177,8 +197,8 @@ def october() -> None:
     assert (closing.statements, closing.journals) == (3, 5)
 
 
-def november() -> None:
-    """The second one: a payout, two sales, a refund and a late attribution."""
+def pay_without_batch() -> None:
+    """The example's payout as its two journals, under the key that the example gives it."""
     with open_session(Role.PAYER) as session:
         facts = ("payout-1", "pay-1", "EUR", 180_000)
         reserved = posting.payout_reserved(
@@ -186,6 +206,11 @@ def november() -> None:
         )
         paid = posting.payout_paid(*facts, booked_at=datetime(2026, 11, 6, tzinfo=UTC), actor="pia")
         post(session, [reserved, *paid])
+
+
+def november(pay: Callable[[], None] = pay_without_batch) -> None:
+    """The second one: a payout, two sales, a refund and a late attribution."""
+    pay()
     sell(["sale-5", "sale-6"])
     with open_session(Role.SETTLEMENT) as session:
         refund = RefundRecord.model_validate(
