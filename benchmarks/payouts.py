@@ -33,6 +33,8 @@ from database.migrate import migrate
 from database.roles import Role
 from database.settings import get_settings
 from settlement import posting
+from settlement.bank_details import BankDetails, encrypted
+from settlement.bank_keys import key_ring
 from settlement.catalogue_file import load_catalogue
 from settlement.ledger import post_from_query
 from settlement.party import party_digest
@@ -103,7 +105,6 @@ def _owe(payees: int) -> None:
     for number in range(1, payees + 1):
         details = {
             "name": f"Zoë Ångström {number}",
-            "iban": str(IBAN.generate("DE", "37040044", f"{number:010}")),
             "address": {"town": "Köln", "country": "DE", "street": "Ring", "building": "1"},
         }
         people.append((f"payee-{number}", details))
@@ -128,6 +129,19 @@ def _owe(payees: int) -> None:
                 "digests": [party_digest(b"salt", details) for _, details in people],
             },
         )
+        key = key_ring().current
+        accounts = [
+            encrypted(
+                payee,
+                1,
+                BankDetails(str(IBAN.generate("DE", "37040044", f"{number:010}"))),
+                "bench",
+                "bench",
+                key,
+            )
+            for number, (payee, _) in enumerate(people, start=1)
+        ]
+        opened.bulk_save_objects(accounts)
         post_from_query(
             opened,
             f"""

@@ -12,6 +12,7 @@ from database.engine import session
 from database.errors import NotFound, UserError
 from database.roles import Role
 from database.settings import get_settings
+from settlement.bank_details import rekey as rekey_accounts
 from settlement.payouts import holds, run, submission
 from settlement.payouts import reconcile as reconciliation
 from settlement.payouts.advice import AdviceRenderer, advices
@@ -19,7 +20,7 @@ from settlement.payouts.bank_messages.intake import OpenLine, Taken, open_lines,
 from settlement.payouts.bank_messages.intake import dismiss as dismiss_line
 from settlement.payouts.models import batch_rows, batches
 from settlement.payouts.outcomes import Outcome, record_outcomes
-from settlement.payouts.plan import Decision, plan
+from settlement.payouts.plan import Decision, hold_named, plan
 from settlement.payouts.provider.configuration import configured_provider
 from settlement.payouts.provider.rail import ProviderRail
 
@@ -35,6 +36,7 @@ _WHY = {
     "below_unit": "less than the smallest coin; carried forward",
     "no_bank_details": "no IBAN or no name is known; a file reaches no account without an IBAN",
     "bad_bank_details": "no bank would take these bank details",
+    "bank_details_cooling_off": "the account was changed and is not paid yet",
 }
 
 
@@ -64,6 +66,9 @@ def _decisions(title: str, decisions: list[Decision], currency: str) -> None:
     show(table(title, ("payee", "owed", "pays", "why not"), rows, right=("owed", "pays")))
     if len(shown) < len(decisions):
         show(f"and {len(decisions) - len(shown)} more; `royalty payout show BATCH` lists everybody")
+    for decision in decisions:
+        if decision.shared_with:
+            show(f"look at {decision.payee_id}: it has the same account as {', '.join(decision.shared_with)}")
     not_paid: dict[str, list[int]] = {}
     for decision in decisions:
         if not decision.amount:
@@ -88,6 +93,10 @@ def create(
 ) -> None:
     """Fix whom a run pays, and how much."""
     maker = operator("payouts:write").username
+    if not dry_run:
+        with session(Role.PAYER) as opened:
+            for finding in hold_named(opened, currency, maker):
+                show(f"a hold is opened on {finding.payee_id}: {finding.why}")
     with session(Role.PAYER) as opened:
         decisions = plan(opened, currency)
         if dry_run:
@@ -131,9 +140,22 @@ def submit_batch(batch_id: str, actor: str, at: datetime) -> list[str]:
 
 
 @group.command()
+def rekey() -> None:
+    """Encrypt every account under the current key as well, after BANK_DETAILS_KEY was changed."""
+    actor = operator("payouts:write").username
+    with session(Role.PAYER) as opened:
+        count = rekey_accounts(opened, actor)
+    show(f"{count} accounts are encrypted under the current key now; the rest were already")
+
+
+@group.command()
 def poll() -> None:
     """Ask the providers what has become of payments. It tells them nothing new: run it as often as you like."""
-    actor = operator("payouts:write").username
+    poll_providers(operator("payouts:write").username)
+
+
+def poll_providers(actor: str) -> None:
+    """Ask every provider that is configured, and show what came of it."""
     for name in sorted(set(get_settings().payout_providers.values())):
         polled = ProviderRail(configured_provider(name)).poll(lambda: session(Role.PAYER), actor)
         show(f"{name}: {polled.events} events since the last time, asked about {polled.asked} payments")

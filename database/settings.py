@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from database.roles import Role
@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     """Payments in one file for the bank, as the bank limits them; a larger batch goes in several files."""
     payout_providers: dict[str, str] = Field(default_factory=dict)
     """Currencies that are paid by a provider's API, and its name, as JSON; the others are paid in files for a bank."""
+    bank_details_key: SecretStr | None = None
+    """Encrypts bank details: 32 bytes in base64. None is a key file under `ROYALTY_HOME`, for the embedded server."""
+    bank_details_key_previous: SecretStr | None = None
+    """Keys before that one, separated by commas: still read, until `royalty payout rekey` has run."""
+    screening_list: Path | None = None
+    """Names and accounts that are not paid, as CSV or JSON lines; None: payees are not screened."""
     log_origin: str | None = None
     """The log's name in its checkpoints: `royalties.example.org/log`; None draws one. Fixed by the first key."""
     token_issuer: str = "royalty"

@@ -11,6 +11,7 @@
       default_rate_card: standard
       model_developer: pay-dev            # who gets content's share
       minimum_payout: {EUR: "50.00"}
+      bank_details_cooling_off_days: 7    # a changed account is not paid for so long (default: 0)
       dispute: {contact: royalties@example.com, days: 365}
     payees:
       - {id: pay-1, kind: person, currency: EUR, name: Mara Vell, iban: ..., bic: ..., address: {...},
@@ -36,7 +37,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -57,6 +58,7 @@ from sqlalchemy.orm import Session
 from attribution.catalogue import Artist, artists, record_artists
 from attribution.prompt_words import fold
 from database.errors import Invalid, NotFound
+from settlement.bank_details import BankDetails
 from settlement.contracts import Contract, record_contracts
 from settlement.money import PPB, check_currency, from_decimal
 from settlement.payees import Payee, PayeeRecord, record_payees
@@ -256,17 +258,24 @@ class _Payee(_Entry):
     name: _Text
     address: _Address | None = None
     email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=200)] | None = None
-    iban: Annotated[str, AfterValidator(_iban)] | None = None
+    iban: Annotated[str, AfterValidator(_iban)] | None = Field(default=None, repr=False)
     bic: Annotated[str, AfterValidator(_bic)] | None = None
     language: Annotated[str, Field(pattern="^[a-z]{2}$")] | None = None
     tax_id: _Text | None = None
 
     def record(self) -> PayeeRecord:
         details = self.model_dump(include=_DETAILS, exclude_none=True)
-        return PayeeRecord(self.id, self.kind, self.currency, details)
+        account = BankDetails(self.iban, self.bic) if self.iban else None
+        return PayeeRecord(self.id, self.kind, self.currency, details, account)
+
+    @model_validator(mode="after")
+    def _bic_of_iban(self) -> Self:
+        if self.bic and not self.iban:
+            raise ValueError("bic: a bank without an account: write the iban as well")
+        return self
 
 
-_DETAILS = {"name", "address", "email", "iban", "bic", "language", "tax_id"}
+_DETAILS = {"name", "address", "email", "language", "tax_id"}
 
 
 class _Dispute(_Entry):
@@ -281,6 +290,7 @@ class _Platform(_Payee):
     default_rate_card: _Id
     model_developer: _Id
     minimum_payout: dict[_Currency, _Amount]
+    bank_details_cooling_off_days: Annotated[int, Field(ge=0, le=365)] = 0
     dispute: _Dispute
 
     def terms(self) -> PlatformTerms:
@@ -291,6 +301,7 @@ class _Platform(_Payee):
             default_rate_card_id=self.default_rate_card,
             zone=self.zone,
             minimum_payout={currency: str(micros) for currency, micros in self.minimum_payout.items()},
+            bank_details_cooling_off_days=self.bank_details_cooling_off_days,
             dispute_contact=self.dispute.contact,
             dispute_days=self.dispute.days,
         )

@@ -13,6 +13,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, RecordedAt
 from database.errors import Conflict, NotFound
+from settlement.bank_details import BankDetails, encrypted, known_accounts
+from settlement.bank_keys import key_ring
 from settlement.party import party_digest
 
 
@@ -46,16 +48,22 @@ class PartyVersion(Base):
     """Personal data of a payee (or of the platform itself): the newest version is in force. Erasable.
 
     `salt` makes the digest that statements carry worthless for guessing: SHA-256(salt || canonical JSON of details).
+    Where the payee banks is not among them: `settlement.bank_details`. Versions from before it was kept apart have a
+    digest that covers the account as well.
     """
 
     __tablename__ = "party_version"
-    __table_args__ = (CheckConstraint("octet_length(digest) = 32", name="digest_length"), {"schema": "party"})
+    __table_args__ = (
+        CheckConstraint("octet_length(digest) = 32", name="digest_length"),
+        CheckConstraint("NOT details ? 'iban'", name="account_apart"),
+        {"schema": "party"},
+    )
 
     payee_id: Mapped[str] = mapped_column(ForeignKey(Payee.payee_id), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     salt: Mapped[bytes]
     details: Mapped[dict[str, Any]]
-    """name, address {street, building, postcode, town, country}, email, iban, bic, language, tax_id; where known."""
+    """name, address {street, building, postcode, town, country}, email, language, tax_id; where known."""
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]
@@ -65,24 +73,26 @@ class PartyVersion(Base):
 
 @dataclass(frozen=True, slots=True)
 class PayeeRecord:
-    """A payee as she is recorded: ``details`` are the personal data that `PartyVersion` keeps."""
+    """A payee as she is recorded: ``details`` are the personal data that `PartyVersion` keeps, ``account`` is apart."""
 
     payee_id: str
     kind: str
     currency: str
     details: dict[str, Any]
+    account: BankDetails | None = None
 
 
 def record_payees(
     session: Session, given: Sequence[PayeeRecord], *, actor: str, reason: str
 ) -> tuple[int, int]:
-    """Write payees that are new, and a new party version where the personal data differ from those in force.
+    """Write payees that are new, and a new party version where personal data or account differ from those in force.
 
     Returns:
         Number of payees and of party versions written.
 
     Raises:
         Conflict: a known payee comes with another kind or currency.
+        Unavailable: an account is to be written or compared, and this process does not have the key.
     """
     known = {
         payee.payee_id: payee
@@ -105,20 +115,34 @@ def record_payees(
                 "give the other one an id of its own"
             )
     session.flush()
+    accounts = known_accounts(session, {payee_id: version for payee_id, (version, _) in versions.items()})
+    rows = []
     for record in given:
         version, details = versions.get(record.payee_id, (0, None))
-        if details != record.details:
-            session.add(
-                PartyVersion(
-                    payee_id=record.payee_id,
-                    version=version + 1,
-                    salt=secrets.token_bytes(16),
-                    details=record.details,
-                    actor=actor,
-                    reason=reason,
-                )
+        account, before_it = record.account, accounts.get(record.payee_id)
+        same = before_it is not None and (
+            before_it.is_account(account, key_ring()) if before_it.contents or account else True
+        )
+        if details == record.details and same:
+            continue
+        session.add(
+            PartyVersion(
+                payee_id=record.payee_id,
+                version=version + 1,
+                salt=secrets.token_bytes(16),
+                details=record.details,
+                actor=actor,
+                reason=reason,
             )
-            parties += 1
+        )
+        parties += 1
+        if account is not None:
+            rows.append(encrypted(record.payee_id, version + 1, account, actor, reason))
+            if same and before_it is not None and key_ring().current.key_id not in before_it.contents:
+                # Under another key than before: that it is the same account must be seen under this one too.
+                rows.append(encrypted(record.payee_id, version, account, actor, reason))
+    session.flush()
+    session.add_all(rows)
     session.flush()
     return payees, parties
 
@@ -157,7 +181,8 @@ def party_digests(session: Session, before: datetime) -> dict[str, str]:
     """
     earlier = PartyVersion.recorded_at < before
     chosen = (
-        select(PartyVersion)
+        # The digest as it was recorded: the account that an earlier one covers is kept apart since.
+        select(PartyVersion.payee_id, PartyVersion.digest)
         .ext(distinct_on(PartyVersion.payee_id))
         .order_by(
             PartyVersion.payee_id,
@@ -165,4 +190,4 @@ def party_digests(session: Session, before: datetime) -> dict[str, str]:
             case((earlier, -PartyVersion.version), else_=PartyVersion.version),
         )
     )
-    return {row.payee_id: party_digest(row.salt, row.details) for row in session.scalars(chosen)}
+    return {payee_id: digest.hex() for payee_id, digest in session.execute(chosen)}

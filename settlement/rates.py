@@ -57,6 +57,7 @@ class PlatformVersion(Base):
     __tablename__ = "platform_version"
     __table_args__ = (
         CheckConstraint("dispute_days > 0", name="dispute_days_positive"),
+        CheckConstraint("bank_details_cooling_off_days >= 0", name="cooling_off_not_negative"),
         {"schema": "settlement"},
     )
 
@@ -70,6 +71,8 @@ class PlatformVersion(Base):
     """IANA name; periods are [start, end) in this zone."""
     minimum_payout: Mapped[dict[str, Any]]
     """Currency to micros as a decimal integer string."""
+    bank_details_cooling_off_days: Mapped[int] = mapped_column(Integer, server_default="0")
+    """Days for which a payee whose account was changed is not paid."""
     dispute_contact: Mapped[str]
     """Where a payee writes to if she disputes a statement."""
     dispute_days: Mapped[int | None] = mapped_column(Integer)
@@ -105,6 +108,7 @@ class PlatformTerms:
     minimum_payout: dict[str, str]
     dispute_contact: str
     dispute_days: int | None
+    bank_details_cooling_off_days: int = 0
 
 
 def record_rate_cards(session: Session, given: Sequence[RateCard], *, actor: str, reason: str) -> int:

@@ -30,7 +30,7 @@ def test_no_secret_has_a_default(compose: dict[str, Any]) -> None:
     """A secret comes from the environment, and compose stops with a message where it is missing."""
     for name, service in compose["services"].items():
         for variable, value in service.get("environment", {}).items():
-            if "PASS" in variable:
+            if "PASS" in variable or variable == "BANK_DETAILS_KEY":
                 assert re.fullmatch(r"\$\{\w+:\?set \w+ in \.env\}", value), f"{name}: {variable}"
             elif value and "@" in value:
                 assert re.search(r"://\w+:\$\{\w+:\?set \w+ in \.env\}@", value), f"{name}: {variable}"
@@ -66,6 +66,12 @@ def test_only_migrations_and_operators_hold_every_password(compose: dict[str, An
     assert held["migrate"] == held["cli"] == every
     assert held["worker"] == held["beat"] == {PASSWORD + "ATTRIBUTION"}
     assert not held["api"] & {PASSWORD + role for role in ("ADMIN", "PAYER", "APPROVER")}
+    with_key = {
+        service
+        for service in compose["services"]
+        if "BANK_DETAILS_KEY" in compose["services"][service].get("environment", {})
+    }
+    assert with_key == {"migrate", "cli"}
 
 
 def test_only_the_api_is_published_and_only_on_loopback(compose: dict[str, Any]) -> None:

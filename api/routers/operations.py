@@ -24,7 +24,7 @@ from database.settings import get_settings
 from settlement.payouts import run
 from settlement.payouts.models import PayoutBatch, batch_rows, batch_state, batches, find_batch
 from settlement.payouts.outcomes import Outcome, record_outcomes
-from settlement.payouts.plan import plan
+from settlement.payouts.plan import hold_named, plan
 from settlement.payouts.provider.configuration import provider_of
 from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
 from settlement.periods.calendar import cut_off, find_period, periods
@@ -158,6 +158,10 @@ class DecisionAnswer(BaseModel):
     balance: Money
     amount: Money
     decision: str = Field(examples=["pay"])
+    why: str | None = Field(default=None, description="More of why not, where a plan has more to say.")
+    shared_with: list[str] = Field(
+        default=[], description="Other payees with the same account, as a plan sees it: look at them."
+    )
     state: str | None = Field(description="null: only planned.")
     attempt: str | None = Field(description="The payment's EndToEndId; null: none was made.")
 
@@ -341,6 +345,8 @@ def read_plan(currency: Annotated[str, Query(pattern="^[A-Z]{3}$", examples=["EU
                 balance=money(decision.balance, currency),
                 amount=money(decision.amount, currency),
                 decision=decision.decision,
+                why=decision.problem,
+                shared_with=list(decision.shared_with),
                 state=None,
                 attempt=None,
             )
@@ -357,6 +363,8 @@ def read_plan(currency: Annotated[str, Query(pattern="^[A-Z]{3}$", examples=["EU
 )
 def create_batch(response: Response, asker: Asker, wanted: CreateBatch) -> BatchWithRows:
     """Fix whom a batch pays, and how much. There is one unfinished batch in a currency: sent twice, it is made once."""
+    with acting(Role.PAYER) as opened:
+        hold_named(opened, wanted.currency, asker.username)
     with acting(Role.PAYER) as opened:
         batch = run.create_batch(opened, wanted.currency, wanted.execution_date, asker.username)
         made = _with_rows(opened, batch.batch_id)

@@ -115,12 +115,6 @@ _SENTENCE = {
 }
 
 
-def mask(iban: str) -> str:
-    """An IBAN that its holder recognises and nobody can use: country and the last four."""
-    compact = iban.replace(" ", "")
-    return f"{compact[:2]}** **** {compact[-4:]}"
-
-
 def advices(session: Session, batch_id: str) -> Iterator[Advice]:
     """The advices of a batch that was handed over, by payee.
 
@@ -157,7 +151,7 @@ def advices(session: Session, batch_id: str) -> Iterator[Advice]:
             execution_date=batch.execution_date,
             payee=Party.of(row.details) if row.details else None,
             platform=platform,
-            account=mask(row.details["iban"]) if row.details else None,
+            account=row.account,
             statements=settled,
             brought_forward=brought,
             other=row.balance_micros - brought - sum(statement.change for statement in settled),
@@ -218,7 +212,9 @@ class AdviceRenderer:
 
 
 _PAYOUTS = """
-SELECT p.payout_id, p.payee_id, t.attempt_id, p.balance_micros, t.amount_micros, e.state, v.details
+SELECT p.payout_id, p.payee_id, t.attempt_id, p.balance_micros, t.amount_micros, e.state, v.details,
+       (SELECT min(a.masked) FROM party.bank_account_version AS a
+        WHERE a.payee_id = p.payee_id AND a.version = p.party_version) AS account
 FROM settlement.payout AS p
 JOIN settlement.payout_attempt AS t ON t.payout_id = p.payout_id
 JOIN LATERAL (SELECT state FROM settlement.payout_event AS e WHERE e.payout_id = p.payout_id

@@ -80,7 +80,8 @@ class Payout(Base):
     __table_args__ = (
         UniqueConstraint("batch_id", "payee_id"),
         CheckConstraint(
-            "decision IN ('pay', 'held', 'below_minimum', 'below_unit', 'no_bank_details', 'bad_bank_details')",
+            "decision IN ('pay', 'held', 'below_minimum', 'below_unit', 'no_bank_details', 'bad_bank_details',"
+            " 'bank_details_cooling_off')",
             name="decision_known",
         ),
         CheckConstraint(

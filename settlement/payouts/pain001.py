@@ -8,7 +8,7 @@ on. The message follows the ISO schema, the EPC's rules for SEPA in euro, and wh
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from schwifty import BIC, IBAN
 from schwifty.exceptions import InvalidChecksumDigits, InvalidCountryCode, InvalidLength, SchwiftyException
 
 from database.errors import Invalid
+from settlement.bank_details import BankDetails
 from settlement.money import minor_to_decimal, to_minor
 from settlement.party import Address
 from settlement.payouts.sepa_text import sepa_identifier, sepa_text
@@ -50,16 +51,14 @@ class BankAccount:
     """An account and who holds it. ``bic`` may be left out where the IBAN is enough, which is in SEPA."""
 
     name: str
-    iban: str
+    iban: str = field(repr=False)
     bic: str | None = None
     address: Address | None = None
 
     @classmethod
-    def of(cls, details: Mapping[str, Any]) -> Self:
-        """The account in a party version's details, which must have a name and an IBAN."""
-        return cls(
-            details["name"], details["iban"], details.get("bic") or None, Address.of(details.get("address"))
-        )
+    def of(cls, details: Mapping[str, Any], account: BankDetails) -> Self:
+        """A party's account: her details, which must have a name, and where she banks."""
+        return cls(details["name"], account.iban, account.bic, Address.of(details.get("address")))
 
     def check(self, currency: str | None = None) -> None:
         """Raise `Invalid` if no file can carry the account; the message says what to mend.

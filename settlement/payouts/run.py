@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 
 from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement import posting
+from settlement.bank_details import opened_account, sealed_accounts
+from settlement.bank_keys import key_ring
 from settlement.ledger import post, sequence_journals
 from settlement.payees import PartyVersion, parties_of
 from settlement.payouts.models import (
@@ -41,6 +43,7 @@ from settlement.payouts.pain001 import (
 )
 from settlement.payouts.plan import Decision, bank_account, closed_terms, plan
 from settlement.payouts.provider.models import ProviderBatch
+from settlement.payouts.screening import configured_screening, record_screening
 from settlement.periods.models import Approval
 
 
@@ -58,7 +61,8 @@ def create_batch(session: Session, currency: str, execution_date: date, maker: s
             raise Conflict(
                 f"batch {known.batch_id} is {state}: submit it or cancel it before another one in {currency} is made"
             )
-    decisions = plan(session, currency)
+    screening = configured_screening()
+    decisions = plan(session, currency, screening=screening)
     if not any(decision.amount for decision in decisions):
         raise Refused(
             f"nobody can be paid in {currency} now; `royalty payout create {currency} --dry-run` shows why"
@@ -98,6 +102,7 @@ def create_batch(session: Session, currency: str, execution_date: date, maker: s
             "versions": [decision.party_version for decision in decisions],
         },
     )
+    record_screening(session, batch.batch_id, "create", screening, len(decisions), maker)
     record_batch_event(session, batch.batch_id, "draft", maker)
     session.execute(
         text(
@@ -174,8 +179,8 @@ def reserve(
 ) -> int:
     """Move what the batch pays from payable to clearing, one attempt each; run again, it changes nothing.
 
-    A payee who has come under a hold, is owed less than the batch says or has other bank details since it was made is
-    left out, with an event that says why.
+    A payee who has come under a hold, is named by a list, is owed less than the batch says or has other bank details
+    since it was made is left out, with an event that says why.
 
     Args:
         session: as the role `payer`.
@@ -212,7 +217,7 @@ def reserve(
     if provider is not None:
         session.add(ProviderBatch(batch_id=batch_id, provider=provider, actor=actor))
         session.flush()
-    left_out = _left_out(session, batch)
+    left_out = _left_out(session, batch, actor)
     session.execute(
         text(
             """
@@ -315,7 +320,8 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
     if file is None:
         raise NotFound(f"batch {batch_id} has no file {number}")
     debtor = session.get(PartyVersion, (batch.debtor_id, batch.debtor_version))
-    if debtor is None:
+    paying = opened_account(session, batch.debtor_id, batch.debtor_version)
+    if debtor is None or paying is None:
         raise erased(batch.debtor_id, batch_id)
     reserved_at = session.scalars(
         select(BatchEvent.recorded_at).where(
@@ -324,7 +330,13 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
     ).one()
     # Bank details as they were when the batch was made: what was approved is what is paid to.
     rows = session.execute(
-        select(PayoutAttempt.attempt_id, PayoutAttempt.amount_micros, Payout.payee_id, PartyVersion.details)
+        select(
+            PayoutAttempt.attempt_id,
+            PayoutAttempt.amount_micros,
+            Payout.payee_id,
+            Payout.party_version,
+            PartyVersion.details,
+        )
         .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
         .outerjoin(
             PartyVersion,
@@ -336,17 +348,21 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
     )
 
     def payments() -> Iterator[Payment]:
-        for attempt_id, amount, payee_id, details in rows:
-            if details is None:
-                raise erased(payee_id, batch_id)
-            yield Payment(attempt_id, amount, BankAccount.of(details), f"Royalties {batch_id}")
+        ring = key_ring()
+        for part in rows.partitions():
+            accounts = sealed_accounts(session, {row.payee_id: row.party_version for row in part})
+            for attempt_id, amount, payee_id, _, details in part:
+                if details is None or payee_id not in accounts:
+                    raise erased(payee_id, batch_id)
+                account = BankAccount.of(details, accounts[payee_id].open(ring))
+                yield Payment(attempt_id, amount, account, f"Royalties {batch_id}")
 
     head = PaymentFile(
         message_id=file.message_id,
         created_at=reserved_at,
         execution_date=batch.execution_date,
         currency=batch.currency,
-        debtor=BankAccount.of(debtor.details),
+        debtor=BankAccount.of(debtor.details, paying),
         count=file.count,
         total=file.total,
     )
@@ -399,7 +415,7 @@ def _debtor(session: Session, currency: str) -> tuple[str, int]:
     """The platform as a party and the version of its bank details, which are good."""
     platform = closed_terms(session).platform_payee_id
     version, details = parties_of(session, [platform]).get(platform, (0, {}))
-    account = bank_account(details)
+    account = bank_account(details, opened_account(session, platform, version))
     if account is None:
         raise Invalid("the platform has no IBAN to pay from: add it to the catalogue file and load it again")
     if currency != "EUR" and (account.address is None or not account.bic):
@@ -438,7 +454,7 @@ def _check_content(session: Session, batch: PayoutBatch) -> None:
         raise Conflict(f"the payouts of batch {batch.batch_id} are not what was made: run `royalty verify`")
 
 
-def _left_out(session: Session, batch: PayoutBatch) -> Mapping[str, str]:
+def _left_out(session: Session, batch: PayoutBatch, actor: str) -> Mapping[str, str]:
     """Why payees of a batch cannot be paid now as it says, by payee id."""
     rows = session.execute(
         select(Payout.payee_id, Payout.amount_micros, Payout.party_version).where(
@@ -446,12 +462,17 @@ def _left_out(session: Session, batch: PayoutBatch) -> Mapping[str, str]:
         )
     ).all()
     checked = {payee_id: version for payee_id, _, version in rows}
-    now = {decision.payee_id: decision for decision in plan(session, batch.currency, checked)}
+    screening = configured_screening()
+    decisions = plan(session, batch.currency, checked, screening)
+    record_screening(session, batch.batch_id, "submit", screening, len(decisions), actor)
+    now = {decision.payee_id: decision for decision in decisions}
     left_out = {}
     for payee_id, amount, version in rows:
         decision = now.get(payee_id)
         if decision is None:
             left_out[payee_id] = "balance"
+        elif decision.decision == "bank_details_cooling_off" and decision.party_version != version:
+            left_out[payee_id] = "bank_details_changed"
         elif decision.decision != "pay":
             left_out[payee_id] = decision.decision
         elif decision.amount < amount:

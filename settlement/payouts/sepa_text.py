@@ -48,6 +48,12 @@ def sepa_identifier(text: str) -> str:
     return text
 
 
+def latin(text: str) -> str:
+    """``text`` in Latin letters without accents as far as it has a spelling in them; the rest as it is, to compare."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(letter if (plain := _spelled(letter)) == "." else plain for letter in composed)
+
+
 def _spelled(character: str) -> str:
     if character in _PERMITTED:
         return character

@@ -6,7 +6,8 @@ from datetime import datetime
 from database.settings import get_settings
 from settlement.payouts import run
 from settlement.payouts.bank_messages.intake import apply_open
-from settlement.payouts.models import find_batch
+from settlement.payouts.models import batch_state, find_batch
+from settlement.payouts.plan import hold_named
 from settlement.payouts.provider.configuration import configured_provider, provider_of
 from settlement.payouts.provider.models import ProviderBatch
 from settlement.payouts.provider.rail import ProviderRail
@@ -36,7 +37,12 @@ def submit(
         Refused, Conflict, NotFound, Unavailable: see `run.reserve` and the rails.
     """
     with transactions() as session:
-        name = provider_of(find_batch(session, batch_id).currency)
+        currency = find_batch(session, batch_id).currency
+        name = provider_of(currency)
+        if batch_state(session, batch_id) == "approved":
+            hold_named(
+                session, currency, actor
+            )  # committed by itself: a hold stays whatever becomes of the batch
     if name is not None:
         configured_provider(name)  # what is not configured is said before money is reserved
     with transactions() as session:

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from database.errors import Unavailable
-from settlement.party import Party, party_digest
+from settlement.party import Party
 from settlement.payees import PartyVersion
 from settlement.statements.body import parse
 from settlement.statements.csv import detail_csv
@@ -126,10 +126,13 @@ def _file(
 
 def _party(session: Session, reference: dict[str, str]) -> Party | None:
     """The party as it was when the statement was issued, found by the digest in the body; None once it is erased."""
-    for version in session.scalars(select(PartyVersion).where(PartyVersion.payee_id == reference["id"])):
-        if party_digest(version.salt, version.details) == reference["party_digest"]:
-            return Party.of(version.details)
-    return None
+    details = session.scalar(
+        select(PartyVersion.details).where(
+            PartyVersion.payee_id == reference["id"],
+            PartyVersion.digest == bytes.fromhex(reference["party_digest"]),
+        )
+    )
+    return None if details is None else Party.of(details)
 
 
 def _letterhead(session: Session, reference: dict[str, str]) -> Party | None:

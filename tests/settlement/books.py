@@ -13,6 +13,7 @@ from attribution.results import Attribution, AttributionShare, CoalitionValue, M
 from attribution.shapley import PlaceboLevel, settle_game
 from settlement import posting
 from settlement.balance import of_which
+from settlement.bank_details import BankDetails, encrypted
 from settlement.contracts import ContractSplit, ContractVersion
 from settlement.ledger import log, post, seal
 from settlement.ledger.seals import keep_writers_out
@@ -205,11 +206,13 @@ def write_terms(session: Session) -> None:
                 payee_id=payee,
                 version=1,
                 salt=digest(payee),
-                details={"name": payee.title(), "iban": "DE89370400440532013000"},
+                details={"name": payee.title()},
                 actor="ann",
                 reason="start",
             )
         )
+        session.flush()
+        session.add(encrypted(payee, 1, BankDetails("DE89370400440532013000"), "ann", "start"))
     session.add(
         RateCardVersion(
             rate_card_id="standard-1",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sepaxml import SepaTransfer
 
 from database.errors import Invalid
+from settlement.bank_details import BankDetails
 from settlement.money import to_decimal
 from settlement.party import Address, Party
 from settlement.payouts.pain001 import (
@@ -286,13 +287,11 @@ def test_what_must_not_reach_a_bank() -> None:
 def test_accounts_and_parties_come_from_details() -> None:
     details = {
         "name": "Ada",
-        "iban": IBANS[0],
-        "bic": "",
         "address": {"street": "Torstraße", "building": None, "town": "Berlin", "country": "DE"},
         "email": "ada@example.com",
     }
     address = Address("Berlin", "DE", "Torstraße")
-    assert BankAccount.of(details) == BankAccount("Ada", IBANS[0], None, address)
+    assert BankAccount.of(details, BankDetails(IBANS[0])) == BankAccount("Ada", IBANS[0], None, address)
     assert Party.of(details) == Party("Ada", address, "ada@example.com")
     assert Party.of({"name": "Ada", "address": {"country": "DE"}}) == Party("Ada")
-    assert BankAccount.of({"name": "Ada", "iban": IBANS[0]}) == BankAccount("Ada", IBANS[0])
+    assert BankAccount.of({"name": "Ada"}, BankDetails(IBANS[0], "X")) == BankAccount("Ada", IBANS[0], "X")

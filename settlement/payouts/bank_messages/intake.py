@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
 from database.errors import Conflict, NotFound
+from settlement.bank_details import mask
 from settlement.money import format_money
 from settlement.payouts.bank_messages.lines import Line, Statement
 from settlement.payouts.bank_messages.models import BankEntry, BankMatch, BankMessage, BankStatement
@@ -180,7 +181,7 @@ def _keep(session: Session, message: int, said: Iterator[Statement | Line]) -> i
                         bank_message_id=message,
                         number=statement.number,
                         statement_id=statement.statement_id,
-                        account=statement.account,
+                        account=None if statement.account is None else mask(statement.account),
                         currency=_currency(statement.currency),
                         opening_micros=statement.opening,
                         closing_micros=statement.closing,

@@ -52,7 +52,7 @@ class BankStatement(Base):
     """1, 2, 3 .. in the message."""
     statement_id: Mapped[str]
     account: Mapped[str | None]
-    """The platform's own IBAN."""
+    """The platform's own IBAN, masked."""
     currency: Mapped[str | None] = mapped_column(CHAR(3))
     opening_micros: Mapped[int | None]
     closing_micros: Mapped[int | None]

@@ -23,6 +23,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from database.errors import Conflict, Unavailable
+from settlement.bank_details import sealed_accounts
+from settlement.bank_keys import key_ring
 from settlement.payees import PartyVersion
 from settlement.payouts.models import (
     Payout,
@@ -270,11 +272,13 @@ def _payments(session: Session, attempts: Sequence[str]) -> tuple[list[Payment],
         .order_by(PayoutAttempt.attempt_id)
     ).all()
     batch = find_batch(session, rows[0][2].batch_id)
-    payments = []
+    ring, payments = key_ring(), []
+    accounts = sealed_accounts(session, {payout.payee_id: payout.party_version for _, _, payout, _ in rows})
     for attempt_id, amount, payout, details in rows:
-        if details is None:
+        if details is None or payout.payee_id not in accounts:
             raise erased(payout.payee_id, batch.batch_id)
-        payments.append(Payment(attempt_id, amount, BankAccount.of(details), f"Royalties {batch.batch_id}"))
+        account = BankAccount.of(details, accounts[payout.payee_id].open(ring))
+        payments.append(Payment(attempt_id, amount, account, f"Royalties {batch.batch_id}"))
     return payments, batch.currency, batch.execution_date
 
 

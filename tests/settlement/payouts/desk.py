@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from database.engine import session
 from database.roles import Role
 from settlement import posting
+from settlement.bank_details import BankDetails, encrypted, opened_account
 from settlement.catalogue_file import load_catalogue
 from settlement.ledger import Entry, balances, post
 from settlement.payees import PartyVersion, parties_of
@@ -223,9 +224,12 @@ def ledger(currency: str = "EUR") -> dict[str, int]:
     }
 
 
-def change_details(opened: Session, payee: str, **changed: object) -> None:
-    """A new version of a payee's details."""
+def change_details(
+    opened: Session, payee: str, *, iban: str | None = None, bic: str | None = None, **changed: object
+) -> None:
+    """A new version of a payee's details, and of her account; without an IBAN if it is given empty."""
     version, details = parties_of(opened, [payee])[payee]
+    known = opened_account(opened, payee, version)
     row = PartyVersion(
         payee_id=payee,
         version=version + 1,
@@ -236,6 +240,11 @@ def change_details(opened: Session, payee: str, **changed: object) -> None:
     )
     opened.add(row)
     opened.flush()
+    iban = iban if iban is not None else known.iban if known else ""
+    if iban:
+        account = BankDetails(iban, bic if bic is not None else known.bic if known else None)
+        opened.add(encrypted(payee, version + 1, account, "test", "test"))
+        opened.flush()
 
 
 def paid(content: bytes) -> dict[str, str]:

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from database.errors import Conflict, NotFound
 from database.roles import Role
-from settlement.payouts.advice import Advice, AdviceRenderer, advices, mask
+from settlement.bank_details import mask
+from settlement.payouts.advice import Advice, AdviceRenderer, advices
 from tests.settlement.books import write_books
 from tests.settlement.payouts.desk import BATCH, acting, create, report, submitted
 
