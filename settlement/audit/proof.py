@@ -20,7 +20,7 @@ from database.errors import Invalid
 from settlement.audit.verify import SHOWN, CheckResult
 from settlement.ledger import merkle
 from settlement.ledger.checkpoints import Head, VerifierKey, open_note, parse_head
-from settlement.ledger.log import ROW_RECORDS, SUBTREE, Leaf, entry
+from settlement.ledger.log import ENTRY, ROW_RECORDS, SUBTREE, Leaf, entry
 from settlement.ledger.records import (
     Row,
     copy_rows,
@@ -155,17 +155,21 @@ def _closed(connection: psycopg.Connection[Any]) -> list[str]:
     return [period_id for (period_id,) in rows.fetchall()]
 
 
-def _leaves(connection: psycopg.Connection[Any], first: int) -> list[tuple[int, _Key, bytes]]:
-    """A stretch of the stored log: indexes, keys, digests."""
+def _stored(connection: psycopg.Connection[Any], first: int) -> Iterator[tuple[int, bytes]]:
+    """A stretch of the stored log: indexes and entries."""
     query = (
         "SELECT index, kind, reference, sha256 FROM audit.log"  # noqa: S608
         f" WHERE index >= {first} AND index < {first + _CHUNK} ORDER BY index"
     )
-    found = []
     for line in copy_rows(connection, query):
-        index, kind, name, digest = line[:-1].split(b"\t")
-        found.append((int(index), (kind.decode(), unescaped(name)), bytes.fromhex(digest.decode())))
-    return found
+        index, fields = line.split(b"\t", 1)
+        yield int(index), ENTRY + fields  # COPY writes a leaf's fields as its entry has them
+
+
+def _parsed(leaf_entry: bytes) -> tuple[_Key, bytes]:
+    """Key and digest in an entry."""
+    _, kind, name, digest = leaf_entry[:-1].split(b"\t")
+    return (kind.decode(), unescaped(name)), bytes.fromhex(digest.decode())
 
 
 def _compare(
@@ -173,40 +177,43 @@ def _compare(
 ) -> tuple[list[bytes], Counter[str]]:
     """Match rows and stored leaves; the hash of every leaf, and how many records of each kind are in no leaf."""
     hashes: list[bytes] = []
-    rows: dict[_Key, bytes] = dict(recomputed)
-    logged: dict[_Key, bytes] = {}
+    rows = {entry(*key, digest) for key, digest in recomputed.items()}
+    logged: set[bytes] = set()
     batches = journal_digests(connection)
     place, more_leaves, more_journals = 0, True, True
     while more_leaves or more_journals:
         if more_leaves:
-            stretch = _leaves(connection, place)
-            more_leaves = bool(stretch) or place < _end(connection)
-            for index, key, digest in stretch:
+            before = len(hashes)
+            for index, leaf_entry in _stored(connection, place):
                 if index != len(hashes):
                     proof.found(LOG, f"leaf {index} stands where leaf {len(hashes)} should be")
-                hashes.append(merkle.leaf_hash(entry(*key, digest)))
-                logged[key] = digest
+                hashes.append(merkle.leaf_hash(leaf_entry))
+                logged.add(leaf_entry)
             place += _CHUNK
+            more_leaves = len(hashes) > before or place < _end(connection)
         # About as many journals as leaves, so that neither side waits for long.
         taken = 0
         while more_journals and taken < _CHUNK:
             batch = next(batches, None)
             more_journals = batch is not None
-            for name, digest in batch or ():
-                rows["journal", name] = digest
-                taken += 1
-        for key in rows.keys() & logged.keys():
-            if rows.pop(key) != logged.pop(key):
-                proof.found(ROWS, f"{_named(key)} was altered after it was logged")
+            rows.update(entry("journal", name, digest) for name, digest in batch or ())
+            taken += len(batch or ())
+        same = rows & logged
+        rows -= same
+        logged -= same
     for number, manifest, digest in connection.execute(
         "SELECT number, manifest, after_sha256 FROM audit.schema_changes"
     ).fetchall():
         # The record has the manifest's digest, and the table the manifest.
         if sha256(manifest.encode()).hexdigest() != digest:
             proof.found(ROWS, f"schema_change {number}: its manifest was altered after it was logged")
-    for key in sorted(logged):
-        proof.found(ROWS, f"{_named(key)} is in the log and is there no more: it was removed or renamed")
-    return hashes, _unlogged(connection, rows, proof)
+    there = dict(_parsed(leaf_entry) for leaf_entry in rows)
+    for key in sorted(_parsed(leaf_entry)[0] for leaf_entry in logged):
+        if there.pop(key, None) is not None:
+            proof.found(ROWS, f"{_named(key)} was altered after it was logged")
+        else:
+            proof.found(ROWS, f"{_named(key)} is in the log and is there no more: it was removed or renamed")
+    return hashes, _unlogged(connection, there, proof)
 
 
 def _end(connection: psycopg.Connection[Any]) -> int:
@@ -380,10 +387,11 @@ def write_leaves(session: Session, head: Head, file: BinaryIO) -> None:
     file.write(HEADER)
     hashes = []
     for first in range(0, head.size, _CHUNK):
-        for index, key, digest in _leaves(connection, first):
+        for index, leaf_entry in list(_stored(connection, first)):
             if index >= head.size:
                 break
-            hashes.append(merkle.leaf_hash(entry(*key, digest)))
+            key, digest = _parsed(leaf_entry)
+            hashes.append(merkle.leaf_hash(leaf_entry))
             file.write(f"{key[0]}\t{escaped(key[1])}\t{digest.hex()}\n".encode())
             if key[0] not in ("seal", "table"):
                 continue
@@ -484,8 +492,9 @@ def _name_leaves(
     first, last = min(places), max(places)
     now: dict[_Key, tuple[int, bytes]] = {}
     for start in range(first, last + 1, _CHUNK):
-        for index, key, digest in _leaves(connection, start):
+        for index, leaf_entry in _stored(connection, start):
             if index <= last:
+                key, digest = _parsed(leaf_entry)
                 now[key] = index, digest
     for key, (index, digest) in differing.items():
         if key not in now:

@@ -21,6 +21,9 @@ from settlement.ledger.records import escaped, journal_digests, row_digests
 ROW_RECORDS = ("account", "schema_change", "checkpoint")
 """Kinds of records that are one row each: of the view `audit.record_<kind>`, whose first column is the reference."""
 
+ENTRY = b"royalty-leaf/1\t"
+"""What every leaf's data begins with."""
+
 SUBTREE = 1 << 8
 """Leaves of the subtrees whose roots are kept: `ledger.log_node`, level 8."""
 
@@ -38,7 +41,7 @@ class Leaf(NamedTuple):
 
 def entry(kind: str, reference: str, sha256: bytes) -> bytes:
     """A leaf's data."""
-    return f"royalty-leaf/1\t{kind}\t{escaped(reference)}\t{sha256.hex()}\n".encode()
+    return ENTRY + f"{kind}\t{escaped(reference)}\t{sha256.hex()}\n".encode()
 
 
 def size(session: Session) -> int:

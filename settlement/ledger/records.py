@@ -10,6 +10,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
 from settlement.ledger.merkle import leaf_hash, stream_root
 
@@ -37,18 +39,28 @@ def copy_rows(connection: psycopg.Connection[Any], query: str) -> Iterator[bytes
     connection.execute(
         "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = 'hex'"
     )
-    rest = b""
-    with connection.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT") as copy:
-        for block in copy:
-            data = rest + bytes(block)
-            # No newline but a row's own: COPY escapes those of texts. Nearly always a block is a row.
-            if data.find(b"\n") == len(data) - 1:
-                yield data
-                rest = b""
-            else:
-                *rows, rest = data.split(b"\n")
-                for row in rows:
-                    yield row + b"\n"
+    # By libpq's own call, which gives a row at a time: psycopg's costs three times as much for each.
+    pgconn = connection.pgconn
+    result = pgconn.exec_(f"COPY ({query}) TO STDOUT".encode())
+    if result.status != ExecStatus.COPY_OUT:
+        raise error_from_result(result)
+    read = pgconn.get_copy_data
+    size = 1
+    try:
+        size, row = read(0)
+        while size > 0:
+            yield bytes(row)
+            size, row = read(0)
+    finally:
+        if size > 0:  # left before the end
+            pgconn.get_cancel().cancel()
+            while read(0)[0] > 0:
+                pass
+        ended = pgconn.get_result()
+        while pgconn.get_result() is not None:
+            pass
+    if ended is None or ended.status != ExecStatus.COMMAND_OK:
+        raise error_from_result(ended) if ended is not None else psycopg.OperationalError("COPY was cut off")
 
 
 def keyed_rows(connection: psycopg.Connection[Any], query: str) -> Iterator[Row]:
@@ -94,19 +106,30 @@ def _journals(connection: psycopg.Connection[Any], ids: list[int]) -> list[Diges
     some = (
         f"BETWEEN {ids[0]} AND {ids[-1]}" if whole else f"= ANY ('{{{','.join(map(str, ids))}}}'::bigint[])"
     )
-    headers = {}
-    for line in copy_rows(connection, f"SELECT * FROM audit.record_journal WHERE id {some} ORDER BY id"):  # noqa: S608
-        reference, record = line.split(b"\t", 1)
-        headers[record[: record.index(b"\t")]] = (reference, [record])
-    query = f"SELECT * FROM audit.record_posting WHERE journal_id {some} ORDER BY journal_id, line"  # noqa: S608
-    for line in copy_rows(connection, query):
-        # Lines of no journal are in no record; that there are none is a check of its own.
-        header = headers.get(line[: line.index(b"\t")])
-        if header is not None:
-            header[1].append(line)
-    return [
-        Digest(unescaped(reference), sha256(b"".join(rows)).digest()) for reference, rows in headers.values()
-    ]
+    # Headers first, because one connection reads one COPY at a time; the lines come in the same order.
+    headers = list(copy_rows(connection, f"SELECT * FROM audit.record_journal WHERE id {some} ORDER BY id"))  # noqa: S608
+    lines = copy_rows(
+        connection,
+        f"SELECT * FROM audit.record_posting WHERE journal_id {some} ORDER BY journal_id, line",  # noqa: S608
+    )
+    digests = []
+    line = next(lines, None)
+    for header in headers:
+        reference, record = header.split(b"\t", 1)
+        id, _, _ = record.partition(b"\t")
+        mine = id + b"\t"
+        digest = sha256(record)
+        while line is not None:
+            if line.startswith(mine):
+                digest.update(line)
+            elif int(line.partition(b"\t")[0]) > int(id):
+                break
+            # Lines of no journal are in no record; that there are none is a check of its own.
+            line = next(lines, None)
+        digests.append(Digest(unescaped(reference), digest.digest()))
+    for _ in lines:  # of no journal either
+        pass
+    return digests
 
 
 def unescaped(field: bytes) -> str:
