@@ -12,8 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from pathlib import Path
 from random import Random
@@ -30,7 +32,7 @@ from cli.attribution import ensure_calibrated
 from cli.demo_report import report
 from cli.images import generate
 from cli.model import configured_model
-from cli.payouts import settle_batch, submit_batch
+from cli.payouts import poll_providers, settle_batch, submit_batch
 from cli.periods import approve_draft, close_period, hand_in
 from cli.screen import money, progress, show
 from cli.statements import export_statements
@@ -43,6 +45,7 @@ from database.settings import get_settings
 from settlement.catalogue_file import load_catalogue
 from settlement.money import to_decimal
 from settlement.payouts.models import batch_rows, batches
+from settlement.payouts.provider.http import Network
 from settlement.payouts.run import approve_batch, create_batch
 from settlement.periods.calendar import find_period
 from settlement.sales import RefundRecord, Sale, SaleRecord, record_refunds, record_sales
@@ -96,7 +99,7 @@ def demo(
     _attribute(late)
     _refund()
     _close(PERIODS[1])
-    _pay(date(2026, 11, 5), settled_on=date(2026, 11, 9))
+    _pay_by_provider(date(2026, 11, 5))
 
     show("[bold]6. Statements[/bold]")
     directory = get_settings().royalty_home / "statements"
@@ -261,8 +264,34 @@ def _close(period_id: str) -> None:
     )
 
 
-def _pay(execution_date: date, *, settled_on: date, rejected: str | None = None) -> None:
-    """Make, approve, submit and settle one batch; from wherever it stands. One payment may be refused by the bank."""
+def _pay(execution_date: date, *, settled_on: date, rejected: str) -> None:
+    """Make, approve, submit and settle one batch; from wherever it stands. One payment is refused by the bank."""
+    batch_id, state = _approved(execution_date)
+    if state in ("approved", "submitting"):
+        submit_batch(batch_id, "mara", datetime.combine(execution_date, clock(9), UTC))
+        state = "submitted"
+    if state in ("submitted", "partially_settled"):
+        with session(Role.PAYER) as opened:
+            rows = batch_rows(opened, batch_id)
+        refused = [row.attempt_id for row in rows if row.payee_id == rejected and row.attempt_id]
+        settle_batch(batch_id, "mara", datetime.combine(settled_on, clock(9), UTC), refused, [])
+    _show_batch(batch_id)
+
+
+def _pay_by_provider(execution_date: date) -> None:
+    """The same by a provider's API, the model bank's: it refuses one payment, leaves one unanswered, returns one."""
+    batch_id, state = _approved(execution_date)
+    if state in ("approved", "submitting", "submitted", "partially_settled"):
+        with _model_bank(execution_date) as control:
+            for line in submit_batch(batch_id, "mara", datetime.combine(execution_date, clock(9), UTC)):
+                show(f"batch {batch_id}: {line}")
+            control("advance", {"days": 10})  # the model bank's clock, not ours
+            poll_providers("mara")
+    _show_batch(batch_id)
+
+
+def _approved(execution_date: date) -> tuple[str, str]:
+    """The batch of a day and its state, which is approved or later."""
     with session(Role.PAYER) as opened:
         found = [
             (b.batch_id, state) for b, state in batches(opened, "EUR") if b.execution_date == execution_date
@@ -274,15 +303,53 @@ def _pay(execution_date: date, *, settled_on: date, rejected: str | None = None)
         with session(Role.APPROVER) as opened:
             approve_batch(opened, batch_id, "chen")
         state = "approved"
-    if state in ("approved", "submitting"):
-        submit_batch(batch_id, "mara", datetime.combine(execution_date, clock(9), UTC))
-        state = "submitted"
-    if state in ("submitted", "partially_settled"):
-        with session(Role.PAYER) as opened:
-            rows = batch_rows(opened, batch_id)
-        refused = [row.attempt_id for row in rows if row.payee_id == rejected and row.attempt_id]
-        settle_batch(batch_id, "mara", datetime.combine(settled_on, clock(9), UTC), refused, [])
+    return batch_id, state
+
+
+def _show_batch(batch_id: str) -> None:
     with session(Role.PAYER) as opened:
         rows = batch_rows(opened, batch_id)
     paid = sum(row.amount for row in rows if row.state == "paid")
-    show(f"batch {batch_id}: {money(paid, 'EUR')} to {sum(row.state == 'paid' for row in rows)} payees")
+    others = [f"{row.payee_id} {row.state}" for row in rows if row.attempt_id and row.state != "paid"]
+    count = sum(row.state == "paid" for row in rows)
+    show(f"batch {batch_id}: {money(paid, 'EUR')} to {count} payees; {', '.join(others) or 'nobody else'}")
+
+
+@contextmanager
+def _model_bank(opens_on: date) -> Iterator[Callable[[str, dict[str, int]], None]]:
+    """A model bank in a process of its own, which is paid by while it runs; gives what turns its clock."""
+    key = secrets.token_urlsafe(24)
+    directory = get_settings().royalty_home / "fakebank"
+    command = [sys.executable, "-m", "fakebank", "--directory", str(directory), "--hang", "2"]
+    bank = subprocess.Popen(
+        [*command, "--now", datetime.combine(opens_on, clock(9), UTC).isoformat()],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "FAKEBANK_KEY": key},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    configured = {
+        "PAYOUT_PROVIDERS": '{"EUR": "modelbank"}',
+        "PAYOUT_MODELBANK_KEY": key,
+        "PAYOUT_MODELBANK_TIMEOUT_MS": "500",
+    }
+    try:
+        assert bank.stdout is not None
+        said = bank.stdout.readline()
+        if not said:
+            raise Unavailable("the model bank does not start: run the same command again, nothing is lost")
+        url = json.loads(said)["url"]
+        os.environ.update(configured, PAYOUT_MODELBANK_URL=url)
+        get_settings.cache_clear()
+
+        def control(what: str, given: dict[str, int]) -> None:
+            network = Network(url, key, timedelta(seconds=10))
+            network("POST", f"/control/{what}", json.dumps(given).encode())
+
+        yield control
+    finally:
+        for name in (*configured, "PAYOUT_MODELBANK_URL"):
+            os.environ.pop(name, None)
+        get_settings.cache_clear()
+        bank.terminate()
+        bank.wait()
