@@ -41,9 +41,14 @@ def downgrade() -> None:
         DROP FUNCTION guard.check_seal();
         DROP FUNCTION guard.write_closing_balances(ledger.seal);
         DROP TABLE ledger.closing_balance, ledger.log_node, ledger.log_leaf, ledger.checkpoint;
-        ALTER TABLE ledger.seal DROP COLUMN log_size, DROP COLUMN log_root;
+        ALTER TABLE ledger.seal DROP COLUMN log_size, DROP COLUMN log_root,
+            DROP CONSTRAINT seal_name_loggable, DROP CONSTRAINT seal_in_range;
+        ALTER TABLE ledger.journal DROP CONSTRAINT journal_key_loggable;
+        ALTER TABLE ledger.account DROP CONSTRAINT account_code_loggable;
         DROP FUNCTION guard.check_closing_balances();
-        DROP FUNCTION guard.check_nodes();
+        DROP FUNCTION guard.check_checkpoint();
         DROP FUNCTION guard.check_log();
         DROP FUNCTION guard.lock_log();
+        DROP FUNCTION guard.log_root(bigint);
+        DROP FUNCTION guard.level_above(bytea[]);
     """)

@@ -57,6 +57,8 @@ def downgrade() -> None:
         DROP FUNCTION guard.refuse_ddl();
         DROP FUNCTION guard.refuse_drop();
         DROP VIEW audit.schema_changes, audit.record_schema_change;
+        DROP TRIGGER log_of_records ON ledger.log_leaf;
+        DROP FUNCTION guard.check_leaves();
         DROP TABLE ledger.schema_change;
         DROP TRIGGER in_turn ON settlement.refund;
         DROP TRIGGER in_turn ON settlement.statement;
@@ -72,13 +74,18 @@ def downgrade() -> None:
     op.execute("""
         DO $$
         DECLARE
-            locking regprocedure;
+            taken regprocedure;
         BEGIN
-            FOR locking IN SELECT p.oid FROM pg_proc AS p
+            FOR taken IN SELECT p.oid FROM pg_proc AS p
                            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^pg_(try_)?advisory_' LOOP
                 EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM royalty_owner, royalty_guard, settlement, payer,'
-                               ' attribution', locking);
-                EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', locking);
+                               ' attribution', taken);
+                EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', taken);
+            END LOOP;
+            FOR taken IN SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'pg_catalog'::regnamespace
+                           AND (p.proname ~ '^(lo_|lowrite$)' OR p.proname = 'pg_logical_emit_message')
+                           AND p.proname NOT IN ('lo_import', 'lo_export') LOOP
+                EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO PUBLIC', taken);
             END LOOP;
         END
         $$

@@ -14,7 +14,7 @@ BEGIN
     FOREACH guarding IN ARRAY ARRAY['check_journal', 'refuse_sealed', 'check_attribution', 'check_attribution_part', 'check_share_slot',
                                     'check_coalition', 'check_contract', 'check_split', 'check_refund', 'check_period', 'check_lines',
                                     'check_statements', 'check_payout', 'check_batch_event', 'check_payout_attempt',
-                                    'check_payout_event', 'check_log', 'check_nodes', 'check_closing_balances'] LOOP
+                                    'check_payout_event', 'check_closing_balances'] LOOP
         EXECUTE format('ALTER FUNCTION guard.%I() SECURITY DEFINER', guarding);
         EXECUTE format('REVOKE ALL ON FUNCTION guard.%I() FROM PUBLIC', guarding);
     END LOOP;
@@ -60,6 +60,18 @@ BEGIN
                    WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^pg_(try_)?advisory_' LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', locking);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO royalty_owner, royalty_guard, settlement, payer, approver, attribution', locking);
+    END LOOP;
+END
+$$;
+
+-- Nor do logins write beside the tables: into large objects, and straight into the server's log of changes.
+DO $$
+DECLARE
+    writing regprocedure;
+BEGIN
+    FOR writing IN SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'pg_catalog'::regnamespace
+                   AND (p.proname ~ '^(lo_|lowrite$)' OR p.proname = 'pg_logical_emit_message') LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', writing);
     END LOOP;
 END
 $$;
@@ -118,6 +130,38 @@ COMMENT ON VIEW audit.record_schema_change IS 'a migration as the log hashes it:
 GRANT SELECT ON audit.record_schema_change TO auditor, settlement, payer;
 COMMENT ON VIEW audit.schema_changes IS 'what each migration left; unrecorded: what it found changed since the one before';
 RESET ROLE;
+
+-- The log takes what is there: a leaf for what is yet to come would stand in its place for good.
+GRANT SELECT ON ledger.schema_change TO royalty_guard;
+CREATE FUNCTION guard.check_leaves() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    refused text;
+BEGIN
+    SELECT a.kind || ' ' || a.reference INTO refused FROM added AS a
+        LEFT JOIN ONLY ledger.journal AS j ON a.kind = 'journal' AND j.key = a.reference
+        LEFT JOIN ONLY ledger.account AS c ON a.kind = 'account' AND c.code = a.reference
+        LEFT JOIN ONLY settlement.statement AS s ON a.kind = 'statement' AND s.statement_id = a.reference
+        LEFT JOIN ONLY settlement.royalty_run AS r ON a.kind = 'table' AND r.period_id = split_part(a.reference, '/', 1)
+        LEFT JOIN ONLY ledger.seal AS e ON a.kind = 'seal' AND e.name = a.reference
+        LEFT JOIN ONLY ledger.checkpoint AS p ON a.kind = 'checkpoint' AND p.size::text = a.reference
+        LEFT JOIN ONLY ledger.schema_change AS m ON a.kind = 'schema_change' AND m.number::text = a.reference
+        WHERE a.kind IN ('journal', 'account', 'statement', 'table', 'seal', 'checkpoint', 'schema_change')
+            AND coalesce(j.key, c.code, s.statement_id, r.period_id, e.name, p.size::text, m.number::text) IS NULL
+        LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'there is no % that could be logged', refused
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'log_of_records';
+    END IF;
+    RETURN NULL;
+END
+$$;
+ALTER FUNCTION guard.check_leaves() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_leaves() FROM PUBLIC;
+CREATE TRIGGER log_of_records AFTER INSERT ON ledger.log_leaf
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_leaves();
+ALTER TABLE ledger.log_leaf ENABLE ALWAYS TRIGGER log_of_records;
 
 -- The fence ---------------------------------------------------------------------------------------------------------
 

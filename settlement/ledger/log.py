@@ -243,7 +243,7 @@ def _altered(leaf: Leaf) -> Conflict:
 
 
 def _append(session: Session, leaves: Sequence[Leaf]) -> int:
-    """Write leaves and nodes at the log's end, under the lock."""
+    """Write leaves at the log's end, under the lock; their nodes the database writes (trigger)."""
     if not leaves:
         return 0
     connection = psycopg_connection(session)
@@ -262,17 +262,4 @@ def _append(session: Session, leaves: Sequence[Leaf]) -> int:
             [leaf.sha256.hex() for leaf in leaves],
         ),
     )
-    hashes = merkle.leaf_hashes(entry(*leaf) for leaf in leaves)
-    begun = first // SUBTREE * SUBTREE
-    tail = [*_nodes(session, 0, begun, first), *hashes]
-    nodes = [f"0\t{index}\t\\\\x{hash.hex()}\n" for index, hash in enumerate(hashes, start=first)]
-    nodes += (
-        f"8\t{(begun + start) // SUBTREE}\t\\\\x{merkle.root(tail[start : start + SUBTREE]).hex()}\n"
-        for start in range(0, len(tail) - SUBTREE + 1, SUBTREE)
-    )
-    with (
-        connection.cursor() as cursor,
-        cursor.copy("COPY ledger.log_node (level, position, hash) FROM STDIN") as copy,
-    ):
-        copy.write("".join(nodes))
     return len(leaves)

@@ -31,6 +31,8 @@ class Account(Base):
         CheckConstraint("code ~ (':' || currency || '$')", name="code_ends_in_currency"),
         # Codes, kinds and keys are fields of a journal's canonical text, which tabs and newlines separate.
         CheckConstraint(r"code !~ '[\x01-\x1f\x7f]'", name="code_without_control_characters"),
+        # Short enough for the log's index, as keys and names of seals are: what cannot be logged would stop every seal.
+        CheckConstraint("octet_length(code) <= 1000", name="code_loggable"),
         {"schema": "ledger"},
     )
 
@@ -49,6 +51,7 @@ class Journal(Base):
     __table_args__ = (
         CheckConstraint("lines >= 2", name="two_lines_or_more"),
         CheckConstraint("key <> ''", name="key_not_empty"),
+        CheckConstraint("octet_length(key) <= 1000", name="key_loggable"),
         CheckConstraint(r"(kind || key) !~ '[\x01-\x1f\x7f]'", name="without_control_characters"),
         # Not infinite, and nothing that other languages' dates cannot hold.
         CheckConstraint(
@@ -123,6 +126,10 @@ class Seal(Base):
         CheckConstraint("(log_size IS NULL) = (log_root IS NULL)", name="head_whole"),
         CheckConstraint("octet_length(log_root) = 32", name="log_root_length"),
         CheckConstraint("log_size >= 0", name="log_size_not_negative"),
+        CheckConstraint(r"name ~ '^[^\x01-\x1f\x7f]+$' AND octet_length(name) <= 1000", name="name_loggable"),
+        CheckConstraint(
+            "sealed_before >= '1970-01-01+00' AND sealed_before < '10000-01-01+00'", name="in_range"
+        ),
         {"schema": "ledger"},
     )
 

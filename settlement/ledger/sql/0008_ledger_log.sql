@@ -17,7 +17,8 @@ CREATE TABLE ledger.log_leaf (
     CONSTRAINT log_leaf_kind_reference_key UNIQUE (kind, reference)
 );
 
--- Roots of complete subtrees of 2^level leaves: level 0, the leaves' own hashes, and level 8. With them a proof in a log of a
+-- Roots of complete subtrees of 2^level leaves: level 0, the leaves' own hashes, and level 8. Written with the leaves
+-- (trigger), and recomputed by who verifies. With them a proof in a log of a
 -- million leaves reads a few thousand rows, and who may not read the leaves of others can still be given one.
 CREATE TABLE ledger.log_node (
     level smallint NOT NULL,
@@ -49,7 +50,12 @@ ALTER TABLE ledger.seal
     ADD COLUMN log_root bytea,
     ADD CONSTRAINT seal_head_whole CHECK ((log_size IS NULL) = (log_root IS NULL)),
     ADD CONSTRAINT seal_log_root_length CHECK (octet_length(log_root) = 32),
-    ADD CONSTRAINT seal_log_size_not_negative CHECK (log_size >= 0);
+    ADD CONSTRAINT seal_log_size_not_negative CHECK (log_size >= 0),
+    -- Fields of leaves' entries, short enough for the log's index: a record that the log cannot take would stop every seal.
+    ADD CONSTRAINT seal_name_loggable CHECK (name ~ '^[^\x01-\x1f\x7f]+$' AND octet_length(name) <= 1000),
+    ADD CONSTRAINT seal_in_range CHECK (sealed_before >= '1970-01-01+00' AND sealed_before < '10000-01-01+00');
+ALTER TABLE ledger.journal ADD CONSTRAINT journal_key_loggable CHECK (octet_length(key) <= 1000);
+ALTER TABLE ledger.account ADD CONSTRAINT account_code_loggable CHECK (octet_length(code) <= 1000);
 
 CREATE TABLE ledger.checkpoint (
     size bigint CONSTRAINT checkpoint_pkey PRIMARY KEY,
@@ -68,6 +74,39 @@ CREATE TABLE ledger.checkpoint (
 RESET ROLE;
 
 GRANT SELECT ON ledger.log_leaf, ledger.log_node, ledger.checkpoint TO royalty_guard;
+GRANT INSERT ON ledger.log_node TO royalty_guard;
+
+-- One level up in a tree of RFC 6962: the node above each pair of hashes; a last one without sibling goes up as it is.
+CREATE FUNCTION guard.level_above(hashes bytea[]) RETURNS bytea[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (
+    SELECT array_agg(CASE n.children WHEN 1 THEN n.hashed ELSE sha256(decode('01', 'hex') || n.hashed) END ORDER BY n.pair)
+    FROM (SELECT (h.place - 1) / 2 AS pair, count(*) AS children, string_agg(h.hash, ''::bytea ORDER BY h.place) AS hashed
+          FROM unnest(hashes) WITH ORDINALITY AS h (hash, place) GROUP BY 1) AS n
+);
+ALTER FUNCTION guard.level_above(bytea[]) OWNER TO royalty_guard;
+-- The root of the first `size` leaves, from the nodes.
+CREATE FUNCTION guard.log_root(size bigint) RETURNS bytea
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    whole bytea[];
+    rest bytea[];
+BEGIN
+    SELECT array_agg(hash ORDER BY position) INTO whole FROM ONLY ledger.log_node WHERE level = 8 AND position < size >> 8;
+    SELECT array_agg(hash ORDER BY position) INTO rest FROM ONLY ledger.log_node
+        WHERE level = 0 AND position >= size >> 8 << 8 AND position < size;
+    WHILE cardinality(rest) > 1 LOOP
+        rest := guard.level_above(rest);
+    END LOOP;
+    whole := whole || rest;
+    WHILE cardinality(whole) > 1 LOOP
+        whole := guard.level_above(whole);
+    END LOOP;
+    RETURN coalesce(whole[1], sha256(''));
+END
+$$;
+ALTER FUNCTION guard.log_root(bigint) OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.log_root(bigint) FROM PUBLIC;
 
 -- The log has no gap: whoever appends takes the log's lock alone, and goes on exactly where it ends. Under a lock and not by
 -- a sequence, which loses numbers to rollbacks. A snapshot older than the lock would not see where the log ends.
@@ -83,12 +122,14 @@ BEGIN
     RETURN NULL;
 END
 $$;
+-- And the nodes are the guard's to write: one that is not that of its leaves, or is missing, would spoil the log for good.
 CREATE FUNCTION guard.check_log() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     first bigint;
     last bigint;
     here bigint;
+    hashes bytea[];
 BEGIN
     SELECT min(index), max(index), count(*) INTO first, last, here FROM added;
     -- The indexes are distinct (primary key): no gap among them, and the one before them is there.
@@ -97,35 +138,51 @@ BEGIN
         RAISE EXCEPTION 'leaves % to % do not go on where the log ends', first, last
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'log_is_dense';
     END IF;
-    RETURN NULL;
-END
-$$;
--- No node of leaves that are not there: it would stand in the way of the right one.
-CREATE FUNCTION guard.check_nodes() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    first bigint;
-    needed bigint;
-BEGIN
-    SELECT min(position), max((position + 1) << level::integer) INTO first, needed FROM added;
-    IF first < 0 OR needed > (SELECT coalesce(max(index), -1) + 1 FROM ONLY ledger.log_leaf) THEN
-        RAISE EXCEPTION 'nodes for % leaves, which the log does not have', needed
-            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'nodes_of_the_log';
+    INSERT INTO ledger.log_node (level, position, hash)
+        SELECT 0, index, sha256(decode('00', 'hex') || convert_to(
+            concat_ws(E'\t', 'royalty-leaf/1', kind, replace(reference, E'\\', E'\\\\'), encode(sha256, 'hex')) || E'\n', 'UTF8'))
+        FROM added;
+    -- Subtrees that are complete now.
+    SELECT array_agg(hash ORDER BY position) INTO hashes FROM ONLY ledger.log_node
+        WHERE level = 0 AND position >= first >> 8 << 8 AND position < (last + 1) >> 8 << 8;
+    IF hashes IS NOT NULL THEN
+        FOR level IN 1..8 LOOP
+            hashes := guard.level_above(hashes);
+        END LOOP;
+        INSERT INTO ledger.log_node (level, position, hash)
+            SELECT 8, (first >> 8) + h.place - 1, h.hash FROM unnest(hashes) WITH ORDINALITY AS h (hash, place);
     END IF;
     RETURN NULL;
 END
 $$;
 ALTER FUNCTION guard.lock_log() OWNER TO royalty_guard;
 ALTER FUNCTION guard.check_log() OWNER TO royalty_guard;
-ALTER FUNCTION guard.check_nodes() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_log() FROM PUBLIC;
 CREATE TRIGGER log_locks BEFORE INSERT ON ledger.log_leaf FOR EACH STATEMENT EXECUTE FUNCTION guard.lock_log();
 CREATE TRIGGER log_is_dense AFTER INSERT ON ledger.log_leaf
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_log();
-CREATE TRIGGER nodes_of_the_log AFTER INSERT ON ledger.log_node
-    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_nodes();
 ALTER TABLE ledger.log_leaf ENABLE ALWAYS TRIGGER log_locks;
 ALTER TABLE ledger.log_leaf ENABLE ALWAYS TRIGGER log_is_dense;
-ALTER TABLE ledger.log_node ENABLE ALWAYS TRIGGER nodes_of_the_log;
+
+-- A checkpoint is of this log: its root is that of the first leaves, and its name the one that the log always had. Whose
+-- signature it carries is for the verifier: no key is in the database.
+CREATE FUNCTION guard.check_checkpoint() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.size > (SELECT coalesce(max(index), -1) + 1 FROM ONLY ledger.log_leaf)
+        OR NEW.root <> guard.log_root(NEW.size)
+        OR EXISTS (SELECT FROM ONLY ledger.checkpoint WHERE origin <> NEW.origin) THEN
+        RAISE EXCEPTION 'checkpoint % of % is not of this log', NEW.size, NEW.origin
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'checkpoint_of_the_log';
+    END IF;
+    RETURN NULL;
+END
+$$;
+ALTER FUNCTION guard.check_checkpoint() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_checkpoint() FROM PUBLIC;
+CREATE TRIGGER checkpoint_of_the_log AFTER INSERT ON ledger.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION guard.check_checkpoint();
+ALTER TABLE ledger.checkpoint ENABLE ALWAYS TRIGGER checkpoint_of_the_log;
 
 -- A seal's closing balances: the last seal's closings, and every posting booked since. Written by the seal itself, so that
 -- they are complete whoever seals; no login may write one.
@@ -169,8 +226,9 @@ BEGIN
         RAISE EXCEPTION 'seal % is before the last one', NEW.name
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'seals_follow_each_other';
     END IF;
-    IF NEW.log_size <> (SELECT coalesce(max(index), -1) + 1 FROM ONLY ledger.log_leaf) THEN
-        RAISE EXCEPTION 'seal % names a head of % leaves, which is not the log''s', NEW.name, NEW.log_size
+    IF NEW.log_size <> (SELECT coalesce(max(index), -1) + 1 FROM ONLY ledger.log_leaf)
+        OR NEW.log_root <> guard.log_root(NEW.log_size) THEN
+        RAISE EXCEPTION 'seal % names a head of % leaves that is not the log''s', NEW.name, NEW.log_size
             USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'seal_names_the_head';
     END IF;
     PERFORM guard.write_closing_balances(NEW);
@@ -227,7 +285,6 @@ $$;
 -- Who appends: whoever closes and whoever pays. When, and the index's place, are not theirs to say.
 GRANT SELECT ON ledger.log_leaf, ledger.log_node, ledger.closing_balance, ledger.checkpoint TO settlement, payer;
 GRANT INSERT (index, kind, reference, sha256) ON ledger.log_leaf TO settlement, payer;
-GRANT INSERT ON ledger.log_node TO settlement, payer;
 -- Who has appended much looks for what is missing: the planner must know of it.
 GRANT MAINTAIN ON ledger.log_leaf TO settlement, payer;
 GRANT INSERT (log_size, log_root) ON ledger.seal TO settlement;
@@ -239,7 +296,9 @@ GRANT SELECT ON ledger.log_node TO portal;
 GRANT SELECT (size, origin, root, note) ON ledger.checkpoint TO portal;
 ALTER TABLE ledger.log_leaf ENABLE ROW LEVEL SECURITY;
 CREATE POLICY guard_all ON ledger.log_leaf FOR SELECT TO royalty_guard USING (true);
-CREATE POLICY payer_all ON ledger.log_leaf TO payer USING (true) WITH CHECK (true);
+-- Who pays logs what is committed, and nothing of a close: a leaf in the place of a seal's would stop the seal for good.
+CREATE POLICY payer_all ON ledger.log_leaf TO payer USING (true)
+    WITH CHECK (kind IN ('account', 'checkpoint', 'journal', 'schema_change'));
 CREATE POLICY own ON ledger.log_leaf FOR SELECT TO portal
     USING (kind = 'seal' OR kind = 'statement' AND EXISTS (
         SELECT FROM settlement.statement AS s WHERE s.statement_id = reference));
@@ -354,8 +413,9 @@ BEGIN
 END
 $$;
 
-GRANT SELECT ON audit.record_account, audit.record_journal, audit.record_posting, audit.record_seal,
-    audit.record_closing_balance, audit.record_statement, audit.record_checkpoint TO auditor, settlement, payer;
+GRANT SELECT ON audit.record_account, audit.record_journal, audit.record_posting, audit.record_checkpoint
+    TO auditor, settlement, payer;
+GRANT SELECT ON audit.record_seal, audit.record_closing_balance, audit.record_statement TO auditor, settlement;
 GRANT SELECT ON audit.log, audit.log_nodes, audit.checkpoints, audit.closing_balances TO auditor;
 GRANT USAGE ON SCHEMA audit TO settlement, payer;
 RESET ROLE;

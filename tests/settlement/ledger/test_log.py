@@ -14,7 +14,6 @@ from settlement.ledger import checkpoints, log, merkle, seal
 from tests.settlement.ledger.raw import connected, count, journal, open_books, refused
 
 LEAF = "INSERT INTO ledger.log_leaf (index, kind, reference, sha256) VALUES (%s, 'journal', %s, sha256(%s))"
-NODE = "INSERT INTO ledger.log_node (level, position, hash) VALUES (%s, %s, sha256('x'))"
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +31,6 @@ def test_nobody_leaves_a_gap() -> None:
                 connection.execute(LEAF, (index, f"x{index}", b"x"))
         with refused("log_leaf_pkey"), connected(role) as connection:
             connection.execute(LEAF, (0, "again", b"x"))
-        with refused("nodes_of_the_log"), connected(role) as connection:
-            connection.execute(NODE, (0, end))
-        with refused("nodes_of_the_log"), connected(role) as connection:
-            connection.execute(NODE, (8, end // 256))
         with refused("log_sees_its_end"), connected(role) as connection:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             connection.execute(LEAF, (end, "x", b"x"))

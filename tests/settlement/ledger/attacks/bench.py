@@ -126,6 +126,9 @@ def without(object: str) -> str:
         "search_path": lambda of: f"ALTER FUNCTION {of.removeprefix('of ')} RESET search_path",
         "no": lambda of: _granted(of),
         "policy": lambda of: "ALTER POLICY {} ON {} USING (true)".format(*of.split(" on ")),
+        "check": lambda of: "ALTER POLICY {} ON {} WITH CHECK (true)".format(
+            *of.removeprefix("of policy ").split(" on ")
+        ),
         "row-level": lambda of: f"ALTER TABLE {of.removeprefix('security of ')} DISABLE ROW LEVEL SECURITY",
     }
     if kind in handlers:

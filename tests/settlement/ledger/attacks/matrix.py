@@ -186,7 +186,8 @@ def _journals() -> Iterator[Attack]:
                  "SELECT nextval('ledger.journal_id_seq');" + journal("k", *_pair(), header=(
                      ("id", "currval('ledger.journal_id_seq')"), ("reverses", "currval('ledger.journal_id_seq')"))),
                  "journal_reverses_another", _c("journal_reverses_another"))  # fmt: skip
-    for name, change in {"journal_key_not_empty": ("key", "''"), "journal_without_control_characters": ("key", r"E'a\tb'"),
+    for name, change in {"journal_key_not_empty": ("key", "''"), "journal_key_loggable": ("key", "repeat('k', 1001)"),
+                         "journal_without_control_characters": ("key", r"E'a\tb'"),
                          "journal_content_sha256_length": ("content_sha256", "'x'"),
                          "journal_dates_in_range": ("booked_at", "'infinity'")}.items():  # fmt: skip
         at = "infinity" if change[0] == "booked_at" else "2026-12-05 12:00+00"
@@ -221,6 +222,7 @@ def _accounts() -> Iterator[Attack]:
         "account_currency_iso": "'x:eur', 'asset', 'eur'",
         "account_code_ends_in_currency": "'x:USD', 'asset', 'EUR'",
         "account_code_without_control_characters": r"E'x\ty:EUR', 'asset', 'EUR'",
+        "account_code_loggable": "repeat('x', 1000) || ':EUR', 'asset', 'EUR'",
     }.items():
         yield _checked(1, "settlement", constraint, ACCOUNT.format(values))
     yield Attack("second-account-of-one-id", 1, "superuser",
@@ -239,6 +241,12 @@ def _seals_and_log() -> Iterator[Attack]:
         yield Attack(constraint.replace("_", "-"), 5, "settlement",
                      f"INSERT INTO ledger.seal (name, sealed_before, actor, log_size, log_root) VALUES ({later}, {size}, {root})",
                      constraint, _c(constraint))  # fmt: skip
+    yield _checked(5, "settlement", "seal_in_range", SEAL.format("'x', 'infinity', 'mallory'"))
+    yield _checked(5, "settlement", "seal_name_loggable", SEAL.format(r"E'x\ny', '2027-01-01+00', 'mallory'"))
+    yield Attack("seal-of-another-root", 5, "settlement",
+                 "INSERT INTO ledger.seal (name, sealed_before, actor, log_size, log_root)"
+                 f" VALUES ({later}, {{leaf}}, sha256('x'))", "seal_names_the_head",
+                 ("trigger seals_follow_each_other on ledger.seal",))  # fmt: skip
     yield Attack("seal-beside-a-writer", 5, "settlement", "SET lock_timeout = '50ms';" + SEAL.format(later),
                  "LockNotAvailable", ("trigger seal_locks on ledger.seal",),
                  meanwhile="SELECT pg_advisory_xact_lock_shared(hashtextextended('ledger.seal', 0))")  # fmt: skip
@@ -286,17 +294,23 @@ def _seals_and_log() -> Iterator[Attack]:
                  "INSERT INTO ledger.log_leaf (index, kind, reference, sha256, recorded_at)"
                  " VALUES ({leaf}, 'journal', 'x', sha256('x'), '2020-01-01')", "InsufficientPrivilege",
                  ("no INSERT (recorded_at) on ledger.log_leaf for settlement",), True)  # fmt: skip
-    yield Attack("node-of-no-leaf", 5, "settlement", NODE.format("0, 10000, sha256('x')"), "nodes_of_the_log",
-                 ("trigger nodes_of_the_log on ledger.log_node",), True)  # fmt: skip
-    yield Attack("node-of-no-leaf-by-replica", 5, "replica", NODE.format("8, 10000, sha256('x')"), "nodes_of_the_log",
-                 ("always nodes_of_the_log on ledger.log_node",))  # fmt: skip
-    one_leaf = LEAF.format("{leaf}, 'journal', 'x', sha256('x')") + ";"
-    yield Attack("log-node-level-kept", 5, "settlement", NODE.format("3, 0, sha256('x')"), "log_node_level_kept",
-                 _c("log_node_level_kept"))  # fmt: skip
-    yield Attack("log-node-hash-length", 5, "settlement", one_leaf + NODE.format("0, {leaf}, 'x'"), "log_node_hash_length",
-                 _c("log_node_hash_length"))  # fmt: skip
-    yield Attack("node-twice", 5, "settlement", one_leaf + NODE.format("0, {leaf}, sha256('x'))"
-                 ", (0, {leaf}, sha256('y')"), "log_node_pkey", _c("log_node_pkey"), True)  # fmt: skip
+    # One leaf for what is yet to come would stop a close, or pass for it, for good.
+    for kind, reference in {"journal": "sale:sale-77", "account": "x:EUR", "statement": "x", "seal": "2026-12",
+                            "table": "2026-12/settlement.sale", "checkpoint": "999999", "schema_change": "999999"}.items():  # fmt: skip
+        yield Attack(f"log-of-a-{kind.replace('_', '-')}-to-come", 5, "settlement",
+                     LEAF.format(f"{{leaf}}, '{kind}', '{reference}', sha256('x')"), "log_of_records",
+                     ("trigger log_of_records on ledger.log_leaf",), True)  # fmt: skip
+    yield Attack("log-of-a-journal-to-come-by-replica", 5, "replica",
+                 LEAF.format("{leaf}, 'journal', 'sale:sale-77', sha256('x')"), "log_of_records",
+                 ("always log_of_records on ledger.log_leaf",))  # fmt: skip
+    yield Attack("log-of-a-seal-by-payer", 7, "payer", LEAF.format("{leaf}, 'seal', '2026-12', sha256('x')"),
+                 "InsufficientPrivilege", ("check of policy payer_all on ledger.log_leaf",))  # fmt: skip
+    for role in ("settlement", "payer"):
+        yield Attack(f"node-by-{role}", 5, role, NODE.format("0, 10000, sha256('x')"), "InsufficientPrivilege",
+                     (f"no INSERT on ledger.log_node for {role}",), True)  # fmt: skip
+    yield _checked(5, "superuser", "log_node_level_kept", NODE.format("3, 0, sha256('x')"))
+    yield _checked(5, "superuser", "log_node_hash_length", NODE.format("0, 10000, 'x'"))
+    yield _checked(5, "superuser", "log_node_pkey", NODE.format("0, 0, sha256('x')"))
     note = "E'o\\n1\\n' || encode(sha256('x'), 'base64') || E'\\n'"
     good = f"1, 'o', sha256('x'), {note}"
     for constraint, values in {
@@ -306,6 +320,15 @@ def _seals_and_log() -> Iterator[Attack]:
         "checkpoint_pkey": f"{good}, 'mallory'), ({good}",
     }.items():
         yield _checked(5, "settlement", constraint, CHECKPOINT.format(values))
+    for name, values in {"checkpoint-of-another-root": good, "checkpoint-beyond-the-log": good.replace("1, 'o'", "99999, 'o'")
+                         .replace("\\n1\\n", "\\n99999\\n")}.items():  # fmt: skip
+        yield Attack(name, 5, "settlement", CHECKPOINT.format(values), "checkpoint_of_the_log",
+                     ("trigger checkpoint_of_the_log on ledger.checkpoint",), True)  # fmt: skip
+    yield Attack("checkpoints-of-two-names", 5, "settlement",
+                 "INSERT INTO ledger.checkpoint (size, origin, root, note, actor) SELECT size, origin, root, origin || E'\\n'"
+                 " || size || E'\\n' || encode(root, 'base64') || E'\\n', 'mallory' FROM (VALUES (0, 'o', sha256('')),"
+                 " (1, 'p', (SELECT hash FROM ledger.log_node WHERE level = 0 AND position = 0))) AS v (size, origin, root)",
+                 "checkpoint_of_the_log", ("trigger checkpoint_of_the_log on ledger.checkpoint",), True)  # fmt: skip
     yield Attack("checkpoint-by-payer", 7, "payer", CHECKPOINT.format(good), "InsufficientPrivilege",
                  ("no INSERT on ledger.checkpoint for payer",), True)  # fmt: skip
     hashes = "sha256('x'), sha256('x')"
@@ -468,6 +491,9 @@ def _powers() -> Iterator[Attack]:
             "a-file": "COPY (SELECT 1) TO '/tmp/x'",
             "a-file-read": "SELECT pg_read_file('postgresql.conf')",
             "a-large-object-from-file": "SELECT lo_import('/etc/hostname')",
+            "a-large-object": "SELECT lo_create(0)",
+            "a-large-object-whole": "SELECT lo_from_bytea(0, 'x')",
+            "a-record-in-the-servers-log": "SELECT pg_logical_emit_message(true, 'x', 'y')",
             "replica-mode": "SET session_replication_role = replica",
             "no-event-triggers": "SET event_triggers = off",
             "a-schema": "CREATE SCHEMA mine",

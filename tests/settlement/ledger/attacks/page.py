@@ -40,6 +40,11 @@ Not prevented and not found: reading. A superuser, and whoever has the files or 
 posts (`settlement`, `payer`) can hold the ledger's lock and so keep others waiting; `statement_timeout` and
 `idle_in_transaction_session_timeout` are the operator's means against that. The tables' owner (no login has that role) can
 write rows as `settlement` can, and lock tables; it cannot change or delete what is written.
+
+What a login may write it may also write wrongly. A login that posts can post what did not happen, in whole journals: that
+is what approvals, the tie-outs of `royalty verify` and the comparison with the bank are for. One that appends to the log can
+log a record that is there with a digest that is not its own: `royalty verify` names the record for good. And `settlement`
+can seal ahead of time, which stops posting until then. Every login can make temporary tables for itself.
 """
 
 
