@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from attribution.ingest import log_images
 from attribution.results import ImageResult, MeasuredCoalition, record_results
 from attribution.shapley import PlaceboLevel, UnattributedReason, settle_game
+from database.engine import session
+from database.roles import Role
 from tests.attribution.image_examples import a_method, record
 
 VALUES = [
@@ -143,3 +145,31 @@ def test_nothing_joins_an_attribution_whose_check_has_run(
     with pytest.raises(IntegrityError) as refused:
         db.execute(text(f"INSERT INTO attribution.{row}"), {"id": key})
     assert guarantee in str(refused.value.orig.diag.constraint_name)  # type: ignore[union-attr]
+
+
+def test_a_committed_attribution_takes_nothing_from_a_transaction_that_comes_to_its_number(
+    database: str,
+) -> None:
+    """As on a server that it was restored on, which counts transactions from a lower number."""
+    with session(Role.ADMIN) as opened:
+        log_images(opened, [record(name) for name in "abcde"], a_method(opened))
+        images = opened.scalars(text("SELECT id FROM attribution.image")).all()
+    written = text(
+        "INSERT INTO attribution.attribution"
+        " (image_id, method_id, status, reason, players, denominator, reading, environment, written_by)"
+        " SELECT :image, id, 'unattributed', 'no_recognised_artist', 0, 1, '{}', '{}',"
+        " (pg_current_xact_id()::text::bigint + 1)::text::xid8 FROM attribution.method_version"
+        " RETURNING id, written_by::text"
+    )
+    added = text("INSERT INTO attribution.coalition_value VALUES (:id, 0, 0, sha256(''), sha256(''))")
+    for image in images:
+        with session(Role.ATTRIBUTION) as opened:
+            key, number = opened.execute(written, {"image": image}).one()
+        with session(Role.ATTRIBUTION) as opened:
+            come = opened.scalar(text("SELECT pg_current_xact_id()::text"))
+            with pytest.raises(IntegrityError, match="takes no further rows"):
+                opened.execute(added, {"id": key})
+            opened.rollback()
+        if come == number:  # nobody else, autovacuum say, was in between
+            return
+    pytest.fail("no transaction came to the number")
