@@ -7,7 +7,6 @@ made once.
 """
 
 import base64
-import binascii
 import hmac
 import os
 import secrets
@@ -127,7 +126,7 @@ def _ring(current: str, previous: str) -> KeyRing:
 def _secret(text: str, name: str) -> bytes:
     try:
         secret = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:
         secret = b""
     if len(secret) != 32:
         raise Invalid(f"{name} is not 32 bytes in base64: make one with `openssl rand -base64 32`")

@@ -4,12 +4,11 @@ import json
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-import sqlalchemy.orm
 from alembic import op
+from sqlalchemy.orm import Session
 
 from database.migrate import run_sql_file
-from settlement.bank_details import BankDetails, encrypted, mask, sealed_accounts
-from settlement.bank_keys import key_ring
+from settlement.bank_details import BankDetails, encrypted, mask, opened_account
 
 revision: str = "0014"
 down_revision: str | None = "0013"
@@ -80,9 +79,12 @@ def downgrade() -> None:
     versions = connection.execute(
         sa.text("SELECT DISTINCT payee_id, version FROM party.bank_account_version")
     ).all()
-    with sa.orm.Session(connection, join_transaction_mode="create_savepoint") as session:
-        for payee_id, version in versions:
-            account = sealed_accounts(session, {payee_id: version})[payee_id].open(key_ring())
+    with Session(connection, join_transaction_mode="create_savepoint") as session:
+        accounts = {
+            (payee_id, version): opened_account(session, payee_id, version) for payee_id, version in versions
+        }
+    for (payee_id, version), account in accounts.items():
+        if account is not None:
             put_back = {"iban": account.iban} | ({"bic": account.bic} if account.bic else {})
             connection.execute(
                 sa.text(
