@@ -57,6 +57,10 @@ def downgrade() -> None:
         DROP FUNCTION guard.refuse_ddl();
         DROP FUNCTION guard.refuse_drop();
         DROP VIEW audit.schema_changes, audit.record_schema_change;
+        DROP TRIGGER journal_key_of_its_writer ON ledger.journal;
+        DROP FUNCTION guard.check_key();
+        DROP TRIGGER account_class_of_its_name ON ledger.account;
+        DROP FUNCTION guard.check_account();
         DROP TRIGGER log_of_records ON ledger.log_leaf;
         DROP FUNCTION guard.check_leaves();
         DROP TABLE ledger.schema_change;

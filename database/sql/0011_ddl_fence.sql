@@ -76,6 +76,56 @@ BEGIN
 END
 $$;
 
+-- Nobody stands in the way of a close -------------------------------------------------------------------------------
+
+-- Keys and accounts are for ever, and those of a close can be foretold: whoever posted under its key, or opened an account of
+-- its with another class, would stop it for good. So who pays posts nothing under the keys of others, and an account of the
+-- posting matrix has its class, whoever opens it.
+CREATE FUNCTION guard.check_key() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    refused text;
+BEGIN
+    IF session_user <> 'payer' THEN
+        RETURN NULL;
+    END IF;
+    SELECT key INTO refused FROM added
+        WHERE split_part(key, ':', 1) IN ('sale', 'refund', 'run', 'statement') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'journal % is not for payer to post', refused
+            USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'journal_key_of_its_writer';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE FUNCTION guard.check_account() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    refused record;
+BEGIN
+    SELECT a.code, a.class, c.class AS expected INTO refused FROM added AS a
+        JOIN (VALUES ('bank', 'asset'), ('receivable', 'asset'), ('payout_clearing', 'liability'),
+                     ('royalties_payable', 'liability'), ('suspense_pending', 'liability'),
+                     ('suspense_unattributed', 'liability'), ('suspense_unclaimed', 'liability'),
+                     ('tax_collected', 'liability'), ('revenue', 'income'), ('royalty_expense', 'expense'))
+            AS c (name, class) ON c.name = split_part(a.code, ':', 1)
+        WHERE c.class <> a.class LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'account % is of class %, not %', refused.code, refused.expected, refused.class
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'account_class_of_its_name';
+    END IF;
+    RETURN NULL;
+END
+$$;
+ALTER FUNCTION guard.check_key() OWNER TO royalty_guard;
+ALTER FUNCTION guard.check_account() OWNER TO royalty_guard;
+CREATE TRIGGER journal_key_of_its_writer AFTER INSERT ON ledger.journal
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_key();
+CREATE TRIGGER account_class_of_its_name AFTER INSERT ON ledger.account
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_account();
+ALTER TABLE ledger.journal ENABLE ALWAYS TRIGGER journal_key_of_its_writer;
+ALTER TABLE ledger.account ENABLE ALWAYS TRIGGER account_class_of_its_name;
+
 -- The platform's letterhead -----------------------------------------------------------------------------------------
 
 -- What heads every statement, and not where the platform banks: of its party a payee reads name, address, mail and tax

@@ -9,6 +9,8 @@ an attack names, without that object: what came of it before must not come of it
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from settlement.posting import MATRIX
+
 GUARANTEES = {
     1: "Every journal balances in each currency, has two lines or more and exactly those that it declares.",
     2: "No line joins a committed journal.",
@@ -225,6 +227,15 @@ def _accounts() -> Iterator[Attack]:
         "account_code_loggable": "repeat('x', 1000) || ':EUR', 'asset', 'EUR'",
     }.items():
         yield _checked(1, "settlement", constraint, ACCOUNT.format(values))
+    # From the matrix itself: an account that is new there must be new in the guard too.
+    for known in {
+        account.name: account for rule in MATRIX for account in (*rule.debit, *rule.credit)
+    }.values():
+        code = known.code("XXX", "x" if known.owner else None)
+        other = "asset" if known.account_class != "asset" else "income"
+        yield Attack(f"{known.name.replace('_', '-')}-of-another-class", 7, "payer",
+                     ACCOUNT.format(f"'{code}', '{other}', 'XXX'"), "account_class_of_its_name",
+                     ("trigger account_class_of_its_name on ledger.account",), True)  # fmt: skip
     yield Attack("second-account-of-one-id", 1, "superuser",
                  "INSERT INTO ledger.account (id, code, class, currency) OVERRIDING SYSTEM VALUE"
                  " VALUES (1, 'x:USD', 'asset', 'USD')", "account_pkey", _c("account_pkey"))  # fmt: skip
@@ -509,6 +520,9 @@ def _powers() -> Iterator[Attack]:
             expected = {"an-extension": ("FeatureNotSupported", "InsufficientPrivilege", "UndefinedFile"),
                         "a-prepared-transaction": ("ObjectNotInPrerequisiteState",)}.get(name, ("InsufficientPrivilege",))  # fmt: skip
             yield Attack(f"{role}-takes-{name}", 7, role, sql, " or ".join(expected))
+    for prefix in sorted({rule.key.split(":")[0] for rule in MATRIX} - {"attempt"}):
+        yield Attack(f"key-of-a-{prefix}-taken-by-payer", 7, "payer", journal(f"{prefix}:x:y", *_pair()),
+                     "journal_key_of_its_writer", ("trigger journal_key_of_its_writer on ledger.journal",), True)  # fmt: skip
     yield Attack("author-of-a-journal", 7, "settlement", journal("k", *_pair(), header=(("created_by", "'ann'"),)),
                  "InsufficientPrivilege", ("no INSERT (created_by) on ledger.journal for settlement",), True)  # fmt: skip
     yield Attack("time-of-a-journal", 7, "payer", journal("k", *_pair(), header=(("recorded_at", "'2020-01-01'"),)),
