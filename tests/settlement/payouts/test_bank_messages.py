@@ -153,7 +153,7 @@ def test_german_statement_with_a_batch_without_details(owing: Session) -> None:
     assert rows == [
         (
             "0352C5320261104",
-            "DE89370400440532013000",
+            "DE** **** 3000",
             "EUR",
             10**9,
             34_810_000,

@@ -234,6 +234,7 @@ def test_functions_belong_to_roles_nobody_logs_in_as(owing: Session) -> None:
         "check_batch_event": "royalty_guard",
         "check_payout_attempt": "royalty_guard",
         "check_payout_event": "royalty_guard",
+        "check_payout_file": "royalty_guard",
         "apply_batch_approval": "royalty_owner",
     }
     for row in rows:
