@@ -22,8 +22,8 @@ from benchmarks.payout_simulation import (
 from database.engine import engine, session
 from database.roles import Role
 
-RANDOM_HISTORIES = 150
-STATEFUL_HISTORIES = 50
+RANDOM_HISTORIES = 100
+STATEFUL_HISTORIES = 100
 
 _faults = st.lists(st.sampled_from(FAULTS), max_size=6)
 _dies_at = st.none() | st.integers(0, 40)
@@ -42,14 +42,16 @@ def people(october: str) -> None:
         engine(role).dispose()
 
 
-def test_150_random_histories(people: None, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_100_random_histories(people: None, tmp_path: Path) -> None:
     payments = [
         random_history(currency, tmp_path, Random(currency)) for currency in CURRENCIES[:RANDOM_HISTORIES]
     ]
     assert sum(payments) > 2 * RANDOM_HISTORIES
 
 
-def test_50_histories_that_hypothesis_looks_for(people: None, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_100_histories_that_hypothesis_looks_for(people: None, tmp_path: Path) -> None:
     currencies = iter(CURRENCIES[RANDOM_HISTORIES:])
 
     class Histories(RuleBasedStateMachine):
