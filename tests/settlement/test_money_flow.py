@@ -43,6 +43,7 @@ from settlement.sales import RefundRecord, parse_sale, record_refunds, record_sa
 from settlement.statements.models import Statement
 from tests.settlement.events import CATALOGUE, add_images, load_terms, method
 from tests.settlement.histories import histories
+from tests.settlement.ledger.witness import Witness
 from tests.settlement.payouts.desk import digests, files, paid
 from tests.settlement.periods.conftest import GAMES, attribute
 
@@ -176,6 +177,7 @@ class MoneyFlow(RuleBasedStateMachine):
         with session(Role.ADMIN) as opened:
             add_images(opened, *GAMES)
             method(opened)
+        self.witness = Witness()
         self.attributed: set[str] = set()
         for image in ("img-1", "img-2", "img-3"):
             self.attribute(image)
@@ -549,7 +551,10 @@ class MoneyFlow(RuleBasedStateMachine):
     @invariant()
     def statements_say_it(self) -> None:
         with session(Role.SETTLEMENT) as reader:
+            records = self.witness.look(reader)
+            issued = {("statement", name) for name in reader.scalars(select(Statement.statement_id))}
             closings = {(s.period_id, s.payee_id): s.closing for s in reader.scalars(select(Statement))}
+        assert {record for record in records if record[0] == "statement"} == issued
         assert {period for period, _ in closings} <= set(MONTHS[: self.closed])
         for number in range(self.closed):
             then = self.at(ENDS[number] - timedelta(microseconds=1))
@@ -566,4 +571,4 @@ class MoneyFlow(RuleBasedStateMachine):
 
 def test_random_flows_of_money(new_database: Callable[[], AbstractContextManager[str]]) -> None:
     MoneyFlow.new_database = staticmethod(new_database)
-    run_state_machine_as_test(MoneyFlow, settings=histories(5, 20))
+    run_state_machine_as_test(MoneyFlow, settings=histories(3, 20))
