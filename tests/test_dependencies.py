@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-OURS = ("database", "attribution", "settlement", "api", "cli", "benchmarks", "tests")
+OURS = ("database", "attribution", "settlement", "api", "cli", "benchmarks", "fakebank", "tests")
 PARTS = {
     # Imported by name, and released together with a dependency that declares them.
     "grimp": "import-linter",

@@ -49,7 +49,7 @@ def write_ads(books: Books, directory: Path) -> list[FileEntry]:
     return [
         _detail(books, directory),
         _table(
-            directory / TRIAL_BALANCE,
+            directory.joinpath(TRIAL_BALANCE),
             ("GL_Account_Number", "Business_Unit_Code", "Fiscal_Year", "Period", "Balance_As_Of_Date",
              "Amount_Beginning", "Amount_Ending", "Amount_Currency"),
             ((one.code, "", books.span.last.year, f"M{books.span.last:%m}", books.span.last, to_decimal(one.opening),
@@ -79,7 +79,7 @@ def write_ads(books: Books, directory: Path) -> list[FileEntry]:
 def _detail(books: Books, directory: Path) -> FileEntry:
     query = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(books.bound(_DETAIL))
     with (
-        Output(directory / DETAIL) as output,
+        Output(directory.joinpath(DETAIL)) as output,
         books.connection.cursor() as cursor,
         cursor.copy(query) as copy,
     ):

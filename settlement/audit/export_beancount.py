@@ -15,7 +15,7 @@ def write_beancount(books: Books, directory: Path) -> list[FileEntry]:
     span = books.span
     before, after = span.first - timedelta(days=1), span.last + timedelta(days=1)
     names = {one.code: account_name(one.account_class, one.code) for one in books.accounts}
-    with Output(directory / NAME) as output:
+    with Output(directory.joinpath(NAME)) as output:
         # Without a tolerance: what does not balance to the micro does not balance.
         output.write(b'option "title" "royalty ledger"\noption "tolerance_multiplier" "0"\n')
         output.write(

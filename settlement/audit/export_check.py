@@ -32,7 +32,7 @@ def check_export(directory: Path) -> ExportCheck:
         NotFound: there is no manifest.
         Invalid: it is not one.
     """
-    path = directory / MANIFEST
+    path = directory.joinpath(MANIFEST)
     if not path.is_file():
         raise NotFound(f"{directory} has no {MANIFEST}: it is not a whole export")
     content = path.read_bytes()
@@ -44,7 +44,7 @@ def check_export(directory: Path) -> ExportCheck:
     except (ValueError, KeyError, TypeError) as error:
         raise Invalid(f"{path} is not the manifest of an export ({error!r})") from error
     faults = [
-        fault for name, file in sorted(files.items()) for fault in _file_faults(directory / name, name, file)
+        fault for name, file in sorted(files.items()) for fault in _file_faults(directory.joinpath(name), name, file)
     ]
     there = {found.name for found in directory.iterdir()} - {MANIFEST}
     faults += [f"{name} is not in the manifest" for name in sorted(there - set(files))]
@@ -71,7 +71,7 @@ def _trial_balance_faults(directory: Path, totals: dict[str, dict[str, str]], li
     journals: Counter[tuple[str, str]] = Counter()
     sums: Counter[tuple[str, str]] = Counter()
     count = 0
-    for row in _rows(directory / DETAIL):
+    for row in _rows(directory.joinpath(DETAIL)):
         amount, currency = _micros(row["Amount"]), row["Amount_Currency"]
         debit = row["Amount_Credit_Debit_Indicator"] == "D"
         moved[row["GL_Account_Number"]] += amount if debit else -amount
@@ -90,7 +90,7 @@ def _trial_balance_faults(directory: Path, totals: dict[str, dict[str, str]], li
             found = to_decimal(sums[currency, side])
             if found != text:
                 yield f"{currency} {side} are {found}, the manifest says {text}"
-    for row in _rows(directory / TRIAL_BALANCE):
+    for row in _rows(directory.joinpath(TRIAL_BALANCE)):
         account = row["GL_Account_Number"]
         closing = _micros(row["Amount_Beginning"]) + moved.pop(account, 0)
         if closing != _micros(row["Amount_Ending"]):

@@ -22,7 +22,7 @@ def write_hledger(books: Books, directory: Path) -> list[FileEntry]:
     """
     span = books.span
     names = {one.code: account_name(one.account_class, one.code) for one in books.accounts}
-    with Output(directory / NAME) as output:
+    with Output(directory.joinpath(NAME)) as output:
         for currency in sorted({one.currency for one in books.accounts}):
             output.write(f"commodity 1000.000000 {currency}\n".encode())
         for one in books.accounts:

@@ -47,7 +47,7 @@ class FileRail:
             files = run.bank_files(session, batch_id)
         paths, digests = [], {}
         for file in files:
-            path = self.directory / file.name
+            path = self.directory.joinpath(file.name)
             with transactions() as session:
                 digests[file.number] = _write(path, session, batch_id, file.number)
             paths.append(str(path))

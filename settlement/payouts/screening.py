@@ -291,7 +291,7 @@ def _read(path: Path, content: bytes, modified: int) -> ListScreening:
             names.setdefault(key, []).append((entry_id, digest))
         if iban:
             ibans.setdefault(iban, []).append((entry_id, digest))
-    modified_at = datetime.fromtimestamp(modified / 1e9, UTC)
+    modified_at = datetime.fromtimestamp(modified // 1_000_000_000, UTC)
     version = ListVersion(path.name, hashlib.sha256(content).digest(), modified_at, count)
     return ListScreening(version, names, ibans)
 
