@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
 from database.manifest import FORMAT, differences, read_manifest, server_version
+from settlement.ledger.records import copy_rows, unescaped
 from settlement.statements.detail import FIELDS
 
 SHOWN = 10
@@ -134,37 +135,22 @@ def _statement_lines(connection: psycopg.Connection[Any], query: str) -> Iterato
         )
     }
     found: list[Sequence[object]] = []
-    connection.execute("SET LOCAL DateStyle = 'ISO'")
-    with connection.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT") as copy:
-        records = (row.split(b"\t", 1) for row in _records(copy))
-        for statement, rows in groupby(records, key=lambda row: row[0]):
-            digest = hashlib.sha256()
-            count = 0
-            for _, record in rows:
-                digest.update(record)
-                count += 1
-            id = _unescaped(statement)
-            if said.pop(id, None) != (count, digest.hexdigest()):
-                found.append((id, f"has {count} lines of another digest than its body says"))
+    records = (row.split(b"\t", 1) for row in copy_rows(connection, query))
+    for statement, rows in groupby(records, key=lambda row: row[0]):
+        digest = hashlib.sha256()
+        count = 0
+        for _, record in rows:
+            digest.update(record)
+            count += 1
+        id = unescaped(statement)
+        if said.pop(id, None) != (count, digest.hexdigest()):
+            found.append((id, f"has {count} lines of another digest than its body says"))
     # Only now: a COPY that is left before its end aborts the transaction.
     yield from found
     empty = (0, hashlib.sha256().hexdigest())
     for name, lines in said.items():
         if lines != empty:
             yield name, f"its body says {lines[0]} lines, and there are none"
-
-
-def _records(copy: psycopg.Copy) -> Iterator[bytes]:
-    rest = b""
-    for block in copy:
-        *whole, rest = (rest + bytes(block)).split(b"\n")
-        for row in whole:
-            yield row + b"\n"
-
-
-def _unescaped(field: bytes) -> str:
-    """A field of COPY's text format without control characters, which ids do not have."""
-    return field.decode().replace("\\\\", "\\")
 
 
 def _schema(connection: psycopg.Connection[Any], query: str) -> Iterator[Sequence[object]]:

@@ -276,7 +276,7 @@ def _make(number: int, name: str) -> Signer:
 
 
 def _publish(name: str, text: str) -> None:
-    path = public_directory() / name
+    path = public_directory().joinpath(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.write_text(text)
@@ -314,10 +314,3 @@ def sign_head(session: Session, actor: str) -> Checkpoint:
 def newest_checkpoint(session: Session) -> Checkpoint | None:
     """The checkpoint of the most leaves; None if the log was never signed."""
     return session.scalar(select(Checkpoint).order_by(Checkpoint.size.desc()).limit(1))
-
-
-def checkpoint_from(session: Session, size: int) -> Checkpoint | None:
-    """The first checkpoint that covers the first ``size`` leaves; None if there is none yet."""
-    return session.scalar(
-        select(Checkpoint).where(Checkpoint.size >= size).order_by(Checkpoint.size).limit(1)
-    )

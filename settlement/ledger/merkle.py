@@ -24,11 +24,6 @@ def leaf_hash(entry: bytes) -> bytes:
     return sha256(b"\x00" + entry).digest()
 
 
-def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
-    """`leaf_hash` of many, in order."""
-    return [sha256(b"\x00" + entry).digest() for entry in entries]
-
-
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node: SHA-256 of a one byte and its two children."""
     return sha256(b"\x01" + left + right).digest()

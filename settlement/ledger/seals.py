@@ -1,6 +1,5 @@
 """Sealing: everything booked before an instant is final, and fixed in the log."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +12,7 @@ from database.engine import psycopg_connection
 from database.errors import Conflict
 from settlement.ledger import log
 from settlement.ledger.models import Seal
-from settlement.ledger.records import Row, keyed_rows, rows_root
+from settlement.ledger.records import rows_root
 
 
 def keep_writers_out(session: Session) -> None:
@@ -68,12 +67,6 @@ def log_seal(session: Session, name: str) -> None:
 def seal_root(connection: psycopg.Connection[Any], name: str) -> bytes:
     """Root over a seal's rows: the seal's own, then its closing balances, each with the code that its account has."""
     return rows_root(connection, seal_queries(name))
-
-
-def seal_rows(connection: psycopg.Connection[Any], name: str) -> Iterator[Row]:
-    """The rows of `seal_root`."""
-    for query in seal_queries(name):
-        yield from keyed_rows(connection, query)
 
 
 def seal_queries(name: str) -> tuple[str, str]:

@@ -113,7 +113,7 @@ def check_log() -> None:
     """Dense from 0, with the root that its leaves have."""
     found = leaves()
     assert [index for index, *_ in found] == list(range(len(found)))
-    hashes = merkle.leaf_hashes(log.entry(kind, reference, digest) for _, kind, reference, digest in found)
+    hashes = [merkle.leaf_hash(log.entry(kind, name, digest)) for _, kind, name, digest in found]
     with connected() as own:
         assert log.root(own) == merkle.root(hashes)
 

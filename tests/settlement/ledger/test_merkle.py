@@ -33,7 +33,7 @@ ROOTS = [
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
 FALSE = bytes(32)
-HASHES = merkle.leaf_hashes(bytes([number, 7]) for number in range(131))
+HASHES = [merkle.leaf_hash(bytes([number, 7])) for number in range(131)]
 
 
 def recursive(hashes: list[bytes]) -> bytes:
@@ -49,7 +49,7 @@ def recursive(hashes: list[bytes]) -> bytes:
 
 
 def test_vectors() -> None:
-    hashes = merkle.leaf_hashes(INPUTS)
+    hashes = [merkle.leaf_hash(entry) for entry in INPUTS]
     assert merkle.root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert [merkle.root(hashes[: size + 1]).hex() for size in range(8)] == ROOTS
     assert [node.hex() for node in merkle.inclusion_proof(hashes, 5)] == [
