@@ -5,6 +5,7 @@ then nothing of it is there, and the same step again does what it would have don
 balances, now and at the end of every closed period, are the model's, and the auditor finds nothing.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
@@ -21,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 from sqlalchemy.orm import Session
 
 from attribution.ingest import Status
@@ -30,7 +31,7 @@ from database.errors import Conflict, Refused
 from database.roles import Role
 from settlement import posting
 from settlement.audit.verify import CHECKS, verify
-from settlement.ledger import Entry, balances, post, reverse, sealed_before
+from settlement.ledger import Entry, balances, log, post, reverse, sealed_before
 from settlement.money import to_decimal
 from settlement.payouts import run
 from settlement.payouts.holds import open_hold, open_holds, release_hold
@@ -45,7 +46,7 @@ from tests.settlement.events import CATALOGUE, add_images, load_terms, method
 from tests.settlement.histories import histories
 from tests.settlement.ledger.witness import Witness
 from tests.settlement.payouts.desk import digests, files, paid
-from tests.settlement.periods.conftest import GAMES, attribute
+from tests.settlement.periods.conftest import GAMES, attribute, november, october
 
 T = TypeVar("T")
 # Shares are given here, not measured, and nobody touches the guards.
@@ -572,3 +573,52 @@ class MoneyFlow(RuleBasedStateMachine):
 def test_random_flows_of_money(new_database: Callable[[], AbstractContextManager[str]]) -> None:
     MoneyFlow.new_database = staticmethod(new_database)
     run_state_machine_as_test(MoneyFlow, settings=histories(3, 20))
+
+
+def test_payers_book_while_periods_are_closed(database: str) -> None:
+    """Closing and booking take their locks in one order: nobody is refused, and what is sealed is in the log."""
+    over = threading.Event()
+    booked: Counter[str] = Counter()
+    failed: list[Exception] = []
+
+    def book(payer: str) -> None:
+        while not over.is_set():
+            at = datetime(2026, 10, 20, tzinfo=UTC)
+            lines = [posting.BANK.line(1, "EUR"), posting.RECEIVABLE.line(-1, "EUR")]
+            entry = Entry("cash", f"{payer}:{booked[payer]}", at, at.date(), lines, payer, movable=True)
+            try:
+                with session(Role.PAYER) as opened:
+                    post(opened, [entry])
+                    if booked[payer] % 2:  # as a payout does
+                        log.sequence_journals(opened)
+            except Exception as error:
+                failed.append(error)
+                return
+            booked[payer] += 1
+
+    payers = [threading.Thread(target=book, args=(name,)) for name in ("ann", "bob", "eve")]
+    for payer in payers:
+        payer.start()
+    try:
+        october()
+        november()
+    finally:
+        over.set()
+        for payer in payers:
+            payer.join(60)
+    assert not failed and min(booked[name] for name in ("ann", "bob", "eve")) > 2
+    with session(Role.SETTLEMENT) as reader:
+        # The example pays 180000 and nothing comes in.
+        assert balances(reader, "bank:")["bank:EUR"] == booked.total() - 180_000
+        logged = {reference for kind, reference in Witness().look(reader) if kind == "journal"}
+        sealed = set(
+            reader.scalars(
+                text("SELECT key FROM ledger.journal WHERE booked_at < :sealed"),
+                {"sealed": sealed_before(reader)},
+            )
+        )
+    assert sealed and sealed <= logged
+    with session(Role.AUDITOR) as auditor:
+        # The example's payout has no batch.
+        report = verify(auditor, [check for check in CHECKS if check.name != "payouts tie to the bank"])
+    assert report.ok, [(result.name, result.faults) for result in report.results if not result.ok]
