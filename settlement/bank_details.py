@@ -22,9 +22,9 @@ from settlement.bank_keys import BankKey, KeyRing, key_ring
 
 
 def mask(iban: str) -> str:
-    """An IBAN that its holder recognises and nobody can use: country and the last four."""
+    """An IBAN that its holder recognises and nobody can use: country and the last four; less of a shorter number."""
     compact = iban.replace(" ", "")
-    return f"{compact[:2]}** **** {compact[-4:]}"
+    return f"{compact[:2]}** **** {compact[-4:]}" if len(compact) > 10 else f"**** {compact[-2:]}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,7 +61,7 @@ class BankAccountVersion(Base):
         CheckConstraint(
             "octet_length(fingerprint) = 32 AND octet_length(content) = 32", name="digest_length"
         ),
-        CheckConstraint("masked ~ '^.{2}[*]{2} [*]{4} .{0,4}$'", name="masked_form"),
+        CheckConstraint("masked ~ '^(..[*]{2} )?[*]{4} .{0,4}$'", name="masked_form"),
         {"schema": "party"},
     )
 

@@ -116,9 +116,7 @@ def plan(
         # What is above a transfer's limit stays in the balance for the next run.
         amount = min(parts.payable, limit) if decision == "pay" else 0
         decisions.append(
-            Decision(
-                payee_id, balance, amount, decision, version, problem, tuple(shared.get(payee_id, ()))
-            )
+            Decision(payee_id, balance, amount, decision, version, problem, tuple(shared.get(payee_id, ())))
         )
     return decisions
 

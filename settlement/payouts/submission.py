@@ -40,9 +40,8 @@ def submit(
         currency = find_batch(session, batch_id).currency
         name = provider_of(currency)
         if batch_state(session, batch_id) == "approved":
-            hold_named(
-                session, currency, actor
-            )  # committed by itself: a hold stays whatever becomes of the batch
+            # Committed by itself: a hold stays, whatever becomes of the batch.
+            hold_named(session, currency, actor)
     if name is not None:
         configured_provider(name)  # what is not configured is said before money is reserved
     with transactions() as session:

@@ -18,7 +18,7 @@ CREATE TABLE party.bank_account_version (
     CONSTRAINT bank_account_version_payee_id_version_fkey FOREIGN KEY (payee_id, version)
         REFERENCES party.party_version (payee_id, version) ON DELETE CASCADE,
     CONSTRAINT bank_account_version_digest_length CHECK (octet_length(fingerprint) = 32 AND octet_length(content) = 32),
-    CONSTRAINT bank_account_version_masked_form CHECK (masked ~ '^.{2}[*]{2} [*]{4} .{0,4}$')
+    CONSTRAINT bank_account_version_masked_form CHECK (masked ~ '^(..[*]{2} )?[*]{4} .{0,4}$')
 );
 
 CREATE TABLE party.screening_finding (

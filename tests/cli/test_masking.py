@@ -52,11 +52,12 @@ def test_only_payment_files_name_an_account(
     _user("ben", "payouts:approve")
     screening = tmp_path / "list.csv"
     screening.write_text(f"id,name,iban\nE7,Somebody else,{SCREENED}\n")
-    environment = {"SCREENING_LIST": str(screening), "ROYALTY_TOKEN_FILE": str(tmp_path / "mara")}
     outputs = []
 
-    def run(*arguments: str, stdin: str = "", fails: bool = False, **variables: str) -> str:
-        done = royalty(*arguments, stdin=stdin, **environment | variables)
+    def run(*arguments: str, stdin: str = "", fails: bool = False, token: str = "mara") -> str:
+        done = royalty(
+            *arguments, stdin=stdin, SCREENING_LIST=str(screening), ROYALTY_TOKEN_FILE=str(tmp_path / token)
+        )
         assert (done.returncode != 0) == fails, done.stdout + done.stderr
         outputs.append(done.stdout + done.stderr)
         return outputs[-1]
@@ -71,9 +72,8 @@ def test_only_payment_files_name_an_account(
     dry = run("payout", "create", "EUR", "--dry-run")
     assert "list entry E7 (account)" in dry and "the same account as pay-4" in dry
     assert "hold is opened on pay-2" in run("payout", "create", "EUR", "--execution-date", "2026-11-04")
-    other = {"ROYALTY_TOKEN_FILE": str(tmp_path / "ben")}
-    run("login", "ben", stdin="a long password\n", **other)
-    run("payout", "approve", desk.BATCH, **other)
+    run("login", "ben", stdin="a long password\n", token="ben")
+    run("payout", "approve", desk.BATCH, token="ben")
     run("payout", "submit", desk.BATCH)
     attempt = f"{desk.BATCH}-1-1"
     run("payout", "settle", desk.BATCH, "--rejected", attempt)

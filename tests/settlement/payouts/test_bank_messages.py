@@ -161,7 +161,7 @@ def test_german_statement_with_a_batch_without_details(owing: Session) -> None:
             True,
             2_850_000,
         ),
-        ("0999C5320261104", "0999", "CHF", -7_000_000, 0, -7_000_000, True, None),
+        ("0999C5320261104", "**** 99", "CHF", -7_000_000, 0, -7_000_000, True, None),
     ]
     # What no payment of ours explains stays on the list until a person takes it off.
     with acting(Role.PAYER) as opened:
