@@ -187,6 +187,22 @@ CHECKS: tuple[Check, ...] = (
         _digests,
     ),
     Check(
+        "reversals are exact",
+        "Every journal that reverses another has its lines with the opposite amounts, and no others.",
+        """
+        SELECT r.key, 'is not the exact opposite of journal ' || r.reverses_journal_id
+        FROM (SELECT DISTINCT journal_id, key, reverses_journal_id FROM audit.postings
+              WHERE reverses_journal_id IS NOT NULL) AS r
+        WHERE EXISTS (
+            SELECT FROM (SELECT p.account, p.amount, 1 AS lines FROM audit.postings AS p
+                         WHERE p.journal_id = r.journal_id
+                         UNION ALL
+                         SELECT p.account, -p.amount, -1 FROM audit.postings AS p
+                         WHERE p.journal_id = r.reverses_journal_id) AS l
+            GROUP BY l.account, l.amount HAVING sum(l.lines) <> 0)
+        """,
+    ),
+    Check(
         "trial balance is zero",
         "In every period and currency debits equal credits, and openings and closings sum to zero.",
         "SELECT period_id, currency, 'debits ' || debits, 'credits ' || credits, 'closing ' || closing"

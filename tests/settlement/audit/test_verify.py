@@ -238,6 +238,10 @@ DELETE FROM settlement.approval WHERE subject = '2026-10'
 UPDATE settlement.payout_batch SET content_sha256 = sha256('x')
 => batch EUR-20261105-1, paid without
 
+# reversals are exact
+UPDATE ledger.journal SET reverses = (SELECT id FROM ledger.journal WHERE key = 'sale:sale-2') WHERE key = 'sale:sale-1'
+=> sale:sale-1, is not the exact opposite of journal
+
 # seals are the sum of their postings
 UPDATE ledger.closing_balance SET debits = debits + 1, closing = closing + 1 WHERE seal = '2026-10' AND account_id
 = (SELECT id FROM ledger.account WHERE code = 'receivable:EUR')
