@@ -119,8 +119,8 @@ def test_terms_changed_by_whom_and_why(tampered: Tampered) -> None:
         "INSERT INTO party.party_version (payee_id, version, salt, digest, details, actor, reason)"
         " SELECT payee_id, 2, salt, digest, details, 'dora', 'moved' FROM party.party_version WHERE payee_id = 'pay-1'",
         "INSERT INTO party.bank_account_version (payee_id, version, key_id, ciphertext, masked, fingerprint,"
-        " content, actor, reason) SELECT payee_id, 2, key_id, ciphertext, 'NL** **** 4300', sha256(fingerprint), content, 'dora',"
-        " 'moved' FROM party.bank_account_version WHERE payee_id = 'pay-1'",
+        " content, actor, reason) SELECT payee_id, 2, key_id, ciphertext, 'NL** **** 4300', sha256(fingerprint),"
+        " content, 'dora', 'moved' FROM party.bank_account_version WHERE payee_id = 'pay-1'",
     ) as own:
         rate = own.execute(
             text("SELECT previous_rate_ppb, rate_ppb, actor, reason, recorded_after_its_start FROM audit.rate_changes"
