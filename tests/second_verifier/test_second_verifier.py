@@ -462,7 +462,7 @@ def tamper(installation: Installation) -> Iterator[Tamper]:
         ),
         (
             "UPDATE ledger.log_leaf SET sha256 = sha256('') WHERE reference = 'sale:sale-5'",
-            [Finding("leaf 72 of the log altered", "journal", "sale:sale-5")],
+            [Finding("altered in the log", "journal", "sale:sale-5")],
         ),
     ],
 )
@@ -490,7 +490,7 @@ def test_changes_of_row_and_log_are_found_without_the_leaf_hash_file(
     (tmp_path / note.name).write_bytes(note.read_bytes())
     without = installation.verify(tmp_path, name)
     assert not without.findings
-    assert "the first 81 leaves of the log do not give the checkpoint's root" in without.faults
+    assert f"the first {without.size} leaves of the log do not give the checkpoint's root" in without.faults
     named = installation.verify(installation.directory / "first", name).findings
     assert Finding("altered", "account", "bank:EUR") in named
 

@@ -825,9 +825,9 @@ def verify(copy: Copy, checkpoint: Checkpoint, leaves: Leaves | None, keys: Iter
         faults.append(f"the first {checkpoint.size} leaves of the log do not give the checkpoint's root")
     believed = list(log)
     if leaves is not None:
-        for index, (then, now) in enumerate(zip(leaves.entries, log, strict=False)):
+        for then, now in zip(leaves.entries, log, strict=False):
             if then != now:
-                findings.append(Finding(f"leaf {index} of the log altered", then.kind, then.reference))
+                findings.append(Finding("altered in the log", then.kind, then.reference))
         believed[: checkpoint.size] = leaves.entries
     known = {(entry.kind, entry.reference) for entry in believed}
     unlogged = sorted(set(digests.found) - known)
