@@ -95,7 +95,7 @@ def verify_command(
     show(f"the statement is whole: SHA-256 {sha256}")
     if head is None:
         show(
-            "it is in the log of the seal that its file names; with --key, that somebody has signed that log"
+            "its proof fits the root that the file itself names, which nobody has signed: use --key to be sure"
         )
     else:
         show(f"it is in the log {head.origin} of {head.size} leaves, which this key has signed")

@@ -95,8 +95,14 @@ def downgrade() -> None:
             )
     op.execute("""
         DROP VIEW audit.screening_findings, audit.screenings, audit.shared_bank_accounts, audit.bank_detail_changes,
-            audit.platform_changes;
+            audit.platform_changes, audit.frozen_platform_version;
         SET ROLE audit_owner;
+        CREATE VIEW audit.frozen_platform_version AS
+        SELECT p.period_id AS frozen_in, t.id::text COLLATE "C" AS frozen_key, t.id, t.valid_from, t.platform_payee_id,
+               t.model_developer_id, t.default_rate_card_id, t.zone, t.minimum_payout, t.dispute_contact, t.dispute_days,
+               t.actor, t.reason, t.recorded_at
+        FROM settlement.royalty_run AS p JOIN settlement.platform_version AS t ON t.recorded_at < p.recorded_at;
+        GRANT SELECT ON audit.frozen_platform_version TO auditor, settlement;
         CREATE VIEW audit.platform_changes AS
         SELECT valid_from, lead(valid_from) OVER (ORDER BY valid_from) AS valid_to, platform_payee_id,
                model_developer_id, default_rate_card_id, zone, minimum_payout, actor, reason, recorded_at,

@@ -44,7 +44,9 @@ def check_export(directory: Path) -> ExportCheck:
     except (ValueError, KeyError, TypeError) as error:
         raise Invalid(f"{path} is not the manifest of an export ({error!r})") from error
     faults = [
-        fault for name, file in sorted(files.items()) for fault in _file_faults(directory.joinpath(name), name, file)
+        fault
+        for name, file in sorted(files.items())
+        for fault in _file_faults(directory.joinpath(name), name, file)
     ]
     there = {found.name for found in directory.iterdir()} - {MANIFEST}
     faults += [f"{name} is not in the manifest" for name in sorted(there - set(files))]

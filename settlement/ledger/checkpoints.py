@@ -132,15 +132,18 @@ def open_note(note: str, keys: Collection[VerifierKey]) -> tuple[str, list[Verif
 
 
 def read_head(note: str, keys: Collection[VerifierKey]) -> Head:
-    """The head that a checkpoint says, signed by one of the keys.
+    """The head that a checkpoint says, signed by one of the keys in the name of its log.
 
     Raises:
-        Invalid: it is no checkpoint, or none of the keys has signed it.
+        Invalid: it is no checkpoint, none of the keys has signed it, or only for another log.
     """
     text, by = open_note(note, keys)
     if not by:
         raise Invalid("none of the keys given has signed this checkpoint")
-    return parse_head(text)
+    head = parse_head(text)
+    if head.origin not in {key.name for key in by}:
+        raise Invalid(f"this checkpoint is of the log {head.origin}, and was signed for another")
+    return head
 
 
 def parse_head(text: str) -> Head:

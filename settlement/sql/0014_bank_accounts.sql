@@ -107,6 +107,12 @@ SELECT valid_from, lead(valid_from) OVER (ORDER BY valid_from) AS valid_to, plat
        default_rate_card_id, zone, minimum_payout, actor, reason, recorded_at,
        recorded_at > valid_from AS recorded_after_its_start, bank_details_cooling_off_days
 FROM settlement.platform_version;
+-- The new term is frozen with the others. Nothing is frozen by an earlier definition: the log came with this release.
+CREATE OR REPLACE VIEW audit.frozen_platform_version AS
+SELECT p.period_id AS frozen_in, t.id::text COLLATE "C" AS frozen_key, t.id, t.valid_from, t.platform_payee_id,
+       t.model_developer_id, t.default_rate_card_id, t.zone, t.minimum_payout, t.dispute_contact, t.dispute_days, t.actor,
+       t.reason, t.recorded_at, t.bank_details_cooling_off_days
+FROM settlement.royalty_run AS p JOIN settlement.platform_version AS t ON t.recorded_at < p.recorded_at;
 RESET ROLE;
 COMMENT ON VIEW audit.bank_detail_changes IS 'that bank details or names of payees changed, when, by whom and why; accounts masked';
 COMMENT ON VIEW audit.shared_bank_accounts IS 'accounts, masked, that are those of several payees now';

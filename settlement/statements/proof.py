@@ -90,7 +90,7 @@ def verify_file(content: bytes, key: VerifierKey | None = None) -> tuple[str, He
         Invalid: it is no statement file, or its proof does not hold; the message says what.
     """
     try:
-        document = json.loads(content)
+        document = json.loads(content, object_pairs_hook=_once)
         proof = document["proof"]
         sha256 = identity(rfc8785.dumps(document["statement"]))
         if proof is None:
@@ -100,6 +100,10 @@ def verify_file(content: bytes, key: VerifierKey | None = None) -> tuple[str, He
             raise Invalid(f"this is no proof of the form {FORMAT}")
         if (leaf["sha256"], leaf["reference"]) != (sha256, document["statement"]["statement"]):
             raise Invalid("the proof is of another statement than this one, or this one was changed")
+        if seal["name"] != leaf["reference"].split("/")[0]:
+            raise Invalid(
+                f"the proof names the seal {seal['name']}, which is not that of the statement's period"
+            )
         hash = merkle.leaf_hash(entry("statement", leaf["reference"], bytes.fromhex(sha256)))
         if not _includes(leaf["index"], seal["size"], hash, seal["inclusion"], bytes.fromhex(seal["root"])):
             raise Invalid(f"the statement is not in the log that seal {seal['name']} names")
@@ -113,6 +117,16 @@ def verify_file(content: bytes, key: VerifierKey | None = None) -> tuple[str, He
         return sha256, head
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Invalid("this is no statement file: a statement and its proof are expected") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names differ: of a name that comes twice, programs show one or the other value."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise Invalid(
+            "the file has an object with one name twice: it was made to show different readers different things"
+        )
+    return document
 
 
 def _includes(index: int, size: int, leaf: bytes, proof: list[str], root: bytes) -> bool:

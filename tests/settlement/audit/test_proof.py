@@ -34,7 +34,6 @@ LEDGER = (
 # wait after a change of bank details, and the leaves of periods that were closed before it cover their rows without it.
 UNCOVERED = {
     ("ledger.log_leaf", "recorded_at"),
-    ("settlement.platform_version", "bank_details_cooling_off_days"),
 }
 
 # How a finding names a row of these.

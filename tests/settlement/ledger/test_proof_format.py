@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,40 @@ def test_the_artists_program(tmp_path: Path) -> None:
         assert run(changed).returncode != 0
         with pytest.raises(Invalid):
             verify_file(changed.encode(), VerifierKey.read(vectors["keys"][0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            lambda file: file.replace(b'{"statement":', b'{"statement":{"forged":"1"},"statement":', 1),
+            "one name twice",
+        ),
+        (
+            lambda file: file.replace(b'"name":"2026-10"', b'"name":"2026-11"'),
+            "not that of the statement's period",
+        ),
+        (
+            lambda file: file.replace(b'"format":"royalty-statement/1"', b'"format":"royalty-statement/2"'),
+            "changed",
+        ),
+    ],
+)
+def test_a_deformed_statement_file_is_refused(change: Callable[[bytes], bytes], problem: str) -> None:
+    file = json.loads(VECTORS.read_text())["statement_file"].encode()
+    verify_file(file)
+    with pytest.raises(Invalid, match=problem):
+        verify_file(change(file))
+
+
+def test_a_checkpoint_signed_for_another_log_is_refused() -> None:
+    seed = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+    key = VerifierKey("one.example.org/log", seed.public_key().public_bytes_raw())
+    signer = Signer(1, key, seed)
+    for origin, fits in (("one.example.org/log", True), ("two.example.org/log", False)):
+        note = signed(Head(origin, 1, b"\x01" * 32).text(), [signer])
+        if fits:
+            assert read_head(note, [key]).origin == origin
+        else:
+            with pytest.raises(Invalid, match="signed for another"):
+                read_head(note, [key])

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
@@ -98,7 +99,7 @@ def test_without_bank_details(closed: Session) -> None:
     ],
 )
 def test_bank_details_that_no_bank_takes_stop_one_payee_only(
-    closed: Session, changed: dict[str, object], problem: str, caplog: pytest.LogCaptureFixture
+    closed: Session, changed: dict[str, Any], problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     change_details(closed, "pay-1", **changed)

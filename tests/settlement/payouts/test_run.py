@@ -239,7 +239,7 @@ def test_no_file_before_the_money_is_reserved(owing: Session) -> None:
 
 
 @pytest.mark.parametrize("changed", [{"iban": ""}, {"iban": "DE89370400440532013001"}])
-def test_a_platform_without_an_account_pays_nobody(owing: Session, changed: dict[str, object]) -> None:
+def test_a_platform_without_an_account_pays_nobody(owing: Session, changed: dict[str, str]) -> None:
     with acting(Role.ADMIN) as opened:
         change_details(opened, "platform", **changed)
     with pytest.raises(Invalid, match=r"the platform has no IBAN|IBAN DE89\.\.\.01 is wrong"):
