@@ -36,6 +36,16 @@ def books(conninfo: str) -> list[tuple]:
         """).fetchall()
 
 
+def leased(conninfo: str) -> int:
+    """How many rows a worker has in its hands."""
+    with psycopg.connect(conninfo) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM attribution.attribution_job WHERE state = 'leased'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def computed(output: Path) -> int:
     """How many results a worker's log speaks of."""
     lines = (json.loads(line) for line in output.read_text().splitlines() if line.startswith("{"))
@@ -87,14 +97,13 @@ def test_killed_in_the_middle_the_next_worker_ends_with_the_same_shares(
     log_images_of(tiny, 0, 48)
     first = tmp_path / "first.log"
     with running_worker(tiny_folder, first) as process:
-        wait_until(lambda: len(books(world)) > 0, first)
+        # Between two batches it has none: it is to die with rows in its hands.
+        wait_until(lambda: len(books(world)) > 0 and leased(world) > 0, first)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
     before = books(world)
     assert 0 < len(before) < 48
-    with psycopg.connect(world) as connection:
-        row = connection.execute("SELECT count(*) FROM attribution.attribution_job WHERE state = 'leased'")
-        assert row.fetchone() != (0,), "it died with rows in its hands"
+    assert leased(world) > 0
 
     second = tmp_path / "second.log"
     with running_worker(tiny_folder, second):

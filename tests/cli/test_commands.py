@@ -1,6 +1,7 @@
 """The command as a person runs it: a process of its own, one helpful line on wrong use, never a traceback."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -132,7 +133,7 @@ def test_a_checkpoint_is_signed_exported_and_verified_against(operator: str, tmp
     assert note.with_suffix(".leaves").exists()
     key = (tmp_path / "key-0001.txt").read_text().strip()
     rotated = royalty("checkpoint", "rotate")
-    assert rotated.returncode == 0 and "key 2 signs" in rotated.stdout, rotated.stderr
+    assert rotated.returncode == 0 and re.search(r"key \d+ signs", rotated.stdout), rotated.stderr
     # Who trusts the first key trusts what it handed over to, and an old checkpoint still holds.
     for given in (["--key", key], []):
         result = royalty("verify", "--checkpoint", str(note), *given)

@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_only_payment_files_name_an_account(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     home = get_settings().royalty_home
-    before = {path for path in home.rglob("*") if "postgres" not in path.parts}
+    began = time.time_ns()
     with session(Role.ADMIN) as opened:
         desk.load_terms(opened)
         desk.close_october(opened)
@@ -108,7 +109,8 @@ def test_only_payment_files_name_an_account(
     outputs.append(advice)
     assert [_clear(output) for output in outputs] == [set()] * len(outputs)
 
-    written = {path for path in home.rglob("*") if path.is_file() and "postgres" not in path.parts} - before
+    files = [path for path in home.rglob("*") if path.is_file() and "postgres" not in path.parts]
+    written = {path for path in files if path.stat().st_mtime_ns >= began}
     naming = {path for path in written if _clear(path.read_bytes().decode("utf-8", "replace"))}
     assert naming and {path.parent for path in naming} == {home / "payouts"}
     assert {path.stat().st_mode & 0o777 for path in naming} == {0o600}
