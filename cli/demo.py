@@ -29,6 +29,7 @@ from attribution.ingest import Status
 from attribution.prompt_file import PromptFile, read_prompts
 from attribution.results import attributed_images
 from cli.attribution import ensure_calibrated
+from cli.checkpoints import seal_log
 from cli.demo_report import report
 from cli.images import generate
 from cli.model import configured_model
@@ -101,11 +102,18 @@ def demo(
     _close(PERIODS[1])
     _pay_by_provider(date(2026, 11, 5))
 
-    show("[bold]6. Statements[/bold]")
+    show("[bold]6. The log's head, signed; statements with their proofs against it[/bold]")
+    checkpoint = seal_log("mara")
     directory = get_settings().royalty_home / "statements"
     for period_id in PERIODS:
         export_statements(period_id, directory)
-    report(directory, PERIODS, password_file=_password_file(), seconds=time.monotonic() - began)
+    report(
+        directory,
+        PERIODS,
+        checkpoint,
+        password_file=_password_file(),
+        seconds=time.monotonic() - began,
+    )
 
 
 def _choose(model: str) -> Path:

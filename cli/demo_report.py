@@ -6,7 +6,6 @@ from pathlib import Path
 from sqlalchemy import column, select
 from sqlalchemy import table as table_
 
-from cli.checkpoints import seal_log
 from cli.proofs import run_with_progress, show_report
 from cli.screen import amount, percent, show, table
 from cli.statements import issued
@@ -15,12 +14,15 @@ from database.roles import Role
 from database.settings import get_settings
 from settlement.earnings import artist_earnings
 from settlement.ledger import trial_balance
+from settlement.ledger.checkpoints import verifier_keys
 from settlement.payouts.models import batch_rows, batches
 from settlement.periods.calendar import find_period
 from settlement.statements.files import file_name
 
 
-def report(directory: Path, periods: Sequence[str], *, password_file: Path, seconds: float) -> None:
+def report(
+    directory: Path, periods: Sequence[str], checkpoint: Path, *, password_file: Path, seconds: float
+) -> None:
     """Print everything a person wants to see at the end."""
     show()
     _earners()
@@ -29,12 +31,12 @@ def report(directory: Path, periods: Sequence[str], *, password_file: Path, seco
     for period_id in periods:
         _trial_balance(period_id)
     _payouts()
-    # Signed now, and verified against as an auditor would who has kept it.
-    checkpoint = seal_log("mara")
+    # Verified against as an auditor would who has kept it.
     show(f"checkpoint {checkpoint}")
     show_report(run_with_progress(checkpoint))
     show()
-    _next_steps(password_file)
+    statement = directory / file_name(issued(periods[-1])[0], "json")
+    _next_steps(statement, password_file)
     show(f"done in {seconds:.0f} s")
 
 
@@ -129,7 +131,7 @@ def _payouts() -> None:
     show()
 
 
-def _next_steps(password_file: Path) -> None:
+def _next_steps(statement: Path, password_file: Path) -> None:
     with session(Role.AUDITOR) as opened:
         line: str = opened.execute(
             select(column("line"))
@@ -147,5 +149,9 @@ def _next_steps(password_file: Path) -> None:
         ("royalty db psql --as auditor", "the books in SQL: SELECT * FROM audit.trial_balance;"),
         ("royalty demo --model stable-diffusion-v1-5/stable-diffusion-v1-5", "the same on the real model"),
         (f"royalty explain {line}", "one line, from the payout down to its coalition values"),
+        (
+            f"royalty statement verify {statement} --key {verifier_keys()[0]}",
+            "a statement, without the database, against the signed log",
+        ),
     ]
     show(table("", ("", ""), [(f".venv/bin/{command}", what) for command, what in rows]))
