@@ -12,6 +12,8 @@ from database import identity
 from database.engine import session as open_session
 from database.errors import NotFound, Unavailable
 from database.roles import Role
+from settlement.ledger import log
+from settlement.ledger.checkpoints import Head, sign_head, signer
 from settlement.statements.body import identity as identity_of
 from settlement.statements.body import parse
 from settlement.statements.detail import summarise
@@ -63,3 +65,29 @@ def test_an_artist_makes_the_same_files_of_her_own_and_sees_no_others(books: Ses
         with pytest.raises(NotFound):
             statement_files(session, "2026-11/pay-2/EUR")
     assert own == statement_files(books, "2026-11/pay-1/EUR")
+
+
+def test_a_checkpoint_that_no_key_has_signed_is_not_handed_out(books: Session) -> None:
+    def handed_out() -> str | None:
+        checkpoint = json.loads(statement_files(books, "2026-10/pay-1/EUR", ["json"])["json"])["proof"][
+            "checkpoint"
+        ]
+        return None if checkpoint is None else checkpoint["note"]
+
+    signer(books)  # the log has a key
+    size = log.size(books)
+    head = Head(signer(books).key.name, size, log.root(books))
+    books.execute(
+        text(
+            "INSERT INTO ledger.checkpoint (size, origin, root, note, actor)"
+            " VALUES (:size, :origin, :root, :note, 'mallory')"
+        ),
+        {
+            "size": size,
+            "origin": head.origin,
+            "root": head.root,
+            "note": f"{head.text()}\n\u2014 {head.origin} {'A' * 92}\n",
+        },
+    )
+    assert handed_out() is None
+    assert sign_head(books, "ann").note == handed_out()
