@@ -52,7 +52,7 @@ def _run(connection: Connection) -> None:
     connection.execute(text("SET statement_timeout = '10min'"))
     # Two deployments at once: the second waits here and then finds nothing to do.
     connection.execute(text("SELECT pg_advisory_lock(hashtext('alembic'))"))
-    # The schema is fenced (0011): for this session, and for nobody else, the fence is down until its migrations are through.
+    # The schema is fenced (0011): for this connection, and for no other, the fence is down until its migrations are through.
     connection.execute(text("SET event_triggers = off"))
     schema = read_manifest(driver_of(connection))
     connection.commit()

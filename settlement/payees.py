@@ -12,7 +12,7 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, RecordedAt
-from database.errors import Conflict, NotFound
+from database.errors import Conflict
 from settlement.bank_details import BankDetails, encrypted, known_accounts
 from settlement.bank_keys import key_ring
 from settlement.party import party_digest
@@ -158,20 +158,6 @@ def parties_of(session: Session, payee_ids: Iterable[str]) -> dict[str, tuple[in
         .order_by(PartyVersion.payee_id, PartyVersion.version.desc())
     )
     return {payee_id: (version, details) for payee_id, version, details in session.execute(newest)}
-
-
-def party_of(session: Session, payee_id: str) -> dict[str, Any]:
-    """One payee's personal data in force.
-
-    Raises:
-        NotFound: no such payee, or her data were erased.
-    """
-    found = parties_of(session, [payee_id]).get(payee_id)
-    if found is None:
-        raise NotFound(
-            f"nothing is known of payee {payee_id}: add the payee to the catalogue file and load it"
-        )
-    return found[1]
 
 
 def party_digests(session: Session, before: datetime) -> dict[str, str]:

@@ -12,7 +12,7 @@ from database.errors import Conflict, Invalid, NotFound
 from settlement.bank_details import BankDetails, opened_account
 from settlement.catalogue_file import CatalogueReport, InvalidCatalogue, load_catalogue
 from settlement.contracts import ContractSplit, ContractVersion
-from settlement.payees import PartyVersion, Payee, party_of
+from settlement.payees import PartyVersion, Payee, parties_of
 from settlement.rates import RateCardVersion, platform_now
 
 CATALOGUE = """
@@ -54,7 +54,7 @@ def test_a_whole_catalogue(db: Session) -> None:
         "pay-1": 705_000_000,
         "pay-2": 295_000_000,
     }
-    assert "iban" not in party_of(db, "platform")
+    assert "iban" not in parties_of(db, ["platform"])["platform"][1]
     assert opened_account(db, "platform", 1) == BankDetails("DE89370400440532013000", "COBADEFFXXX")
     platform = platform_now(db)
     assert platform is not None and platform.minimum_payout == {"EUR": "100000"}

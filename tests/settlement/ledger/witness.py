@@ -17,7 +17,7 @@ class Witness:
         self.heads = {0: sha256(b"").digest()}
 
     def look(self, reader: Session) -> set[tuple[str, str]]:
-        """Check the log as this session sees it; kind and reference of its records.
+        """Check the log as this transaction sees it; kind and reference of its records.
 
         Dense from 0; its stored root is that of its leaves; leaves are proved to be in it, and every head to be its
         beginning.
