@@ -431,6 +431,8 @@ def test_the_log_is_dense_under_twenty_writers_of_whom_some_roll_back(database: 
 # Crashes ------------------------------------------------------------------------------------------
 
 _BULK = """
+import sys
+import time
 from datetime import UTC, datetime
 from database.engine import session
 from database.roles import Role
@@ -443,12 +445,14 @@ with session(Role.SETTLEMENT) as own:
               [Line(f"payable:{n}:EUR", "asset", -1, "EUR"), Line("expense:EUR", "asset", 1, "EUR")], "ann")
         for n in range(10_000)
     ])
+    if sys.argv[1:] == ["never-commit"]:
+        time.sleep(600)
 """
 
 
 def test_killed_in_the_middle_of_a_bulk_post(database: str) -> None:
     """Nothing of it is there, and the same call again writes all of it."""
-    process = subprocess.Popen([sys.executable, "-c", _BULK])
+    process = subprocess.Popen([sys.executable, "-c", _BULK, "never-commit"])
     with connected(Role.ADMIN) as watcher:
         size = text("SELECT pg_relation_size('ledger.posting')")
         for _ in range(600):
