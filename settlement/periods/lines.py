@@ -1,0 +1,436 @@
+"""From sales to royalty lines, in SQL: slices, shares, royalties, refunds, and what leaves suspense.
+
+The first stages of a period's calculation (`settlement.periods.calculation`). Every step works on whole sets, in
+temporary tables that vanish with the transaction. The arithmetic is that of `settlement.allocation`: products are
+NUMERIC, divisions `div` and `mod`, ties go by id under ``COLLATE "C"``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from database.engine import psycopg_connection
+from database.errors import Conflict
+from settlement.allocation import CONTENT
+from settlement.money import PPB
+
+Check = Callable[[Session], None]
+Stage = tuple[str, list[Any], Check | None]
+"""What the stage is called, its statements, and what must hold after them."""
+
+
+def _check_terms(session: Session) -> None:
+    row = psycopg_connection(session).execute(_WITHOUT_TERMS).fetchone()
+    if row is not None and row[0]:
+        raise Conflict(
+            f"{row[0]} sales have no terms in force, the first is {row[1]} of {row[2]}: load a catalogue with platform "
+            "terms and rate card valid then, a fee in the sale's currency"
+        )
+
+
+def _check_conserved(session: Session) -> None:
+    """Every slice must have gone somewhere, to the micro: anything else is a defect, and nothing may be posted."""
+    row = psycopg_connection(session).execute(_NOT_CONSERVED).fetchone()
+    if row is not None:
+        raise ValueError(f"sale {row[0]} pays {row[1]} micros, but its lines sum to {row[2]}")
+
+
+LINE_TABLES = (
+    "run_sale",
+    "run_pending",
+    "run_attribution",
+    "run_way",
+    "run_share",
+    "run_pot",
+    "run_part",
+    "run_line",
+    "run_refund",
+)
+"""The temporary tables that the stages here make."""
+
+# Versions with their ends: the next version's start.
+_VERSIONS = """
+    platform AS (
+        SELECT valid_from, lead(valid_from, 1, 'infinity') OVER (ORDER BY valid_from) AS valid_to, default_rate_card_id,
+               model_developer_id
+        FROM settlement.platform_version
+    ),
+    card AS (
+        SELECT *, lead(valid_from, 1, 'infinity') OVER (PARTITION BY rate_card_id ORDER BY valid_from) AS valid_to
+        FROM settlement.rate_card_version
+    ),
+    contract AS (
+        SELECT *, lead(valid_from, 1, 'infinity') OVER (PARTITION BY artist_id ORDER BY valid_from) AS valid_to
+        FROM settlement.contract_version
+    )"""
+
+# The period's sales: those that ended up in no earlier one.
+_SALES = f"""
+CREATE TEMP TABLE run_sale ON COMMIT DROP AS
+WITH {_VERSIONS}
+SELECT s.id AS sale_id, s.external_id COLLATE "C" AS sale, s.image_id, s.sold_at, s.price_micros AS price, s.currency,
+       to_char(s.sold_at AT TIME ZONE %(zone)s, 'YYYY-MM') AS usage_period,
+       p.model_developer_id, k.id AS rate_card_version_id, k.model, k.rate_ppb, k.fee_micros,
+       k.currency AS fee_currency, k.content_to, k.distribution_key,
+       greatest(s.price_micros::numeric - s.tax_micros - s.payment_fee_micros - s.marketplace_fee_micros
+                - s.other_deduction_micros, 0)::bigint AS base,
+       NULL::bigint AS slice
+FROM settlement.sale AS s
+LEFT JOIN platform AS p ON s.sold_at >= p.valid_from AND s.sold_at < p.valid_to
+LEFT JOIN card AS k ON k.rate_card_id = coalesce(s.rate_card_id, p.default_rate_card_id)
+    AND s.sold_at >= k.valid_from AND s.sold_at < k.valid_to
+WHERE s.sold_at < %(ends_at)s AND s.recorded_at < %(cut_off)s
+    AND NOT EXISTS (SELECT FROM settlement.sale_slice AS c WHERE c.sale_id = s.id)
+"""  # noqa: S608  (made of constants)
+
+_WITHOUT_TERMS = """
+SELECT count(*), min(sale), min(sold_at)::date FROM pg_temp.run_sale
+WHERE model_developer_id IS NULL OR rate_card_version_id IS NULL OR fee_currency <> currency
+"""
+
+# A pool is floored, then divided over its sales by base; a sale of its own is floored, or pays the fee.
+_SLICES = """
+UPDATE pg_temp.run_sale AS s SET slice = d.slice FROM (
+    SELECT sale_id, coalesce(fee_micros, div(base::numeric * rate_ppb, %(ppb)s)::bigint) AS slice
+    FROM pg_temp.run_sale WHERE model = 'per_image'
+    UNION ALL
+    SELECT sale_id,
+           (part + CASE WHEN row_number() OVER (PARTITION BY rate_card_version_id, currency
+                                                ORDER BY rest DESC, sale) <= missing THEN 1 ELSE 0 END)::bigint
+    FROM (
+        SELECT *, total - sum(part) OVER (PARTITION BY rate_card_version_id, currency) AS missing
+        FROM (
+            SELECT *, coalesce(div(total * base, nullif(whole, 0)), 0) AS part,
+                   coalesce(mod(total * base, nullif(whole, 0)), 0) AS rest
+            FROM (
+                SELECT sale_id, sale, rate_card_version_id, currency, base, sum(base) OVER pool AS whole,
+                       div(sum(base) OVER pool * rate_ppb, %(ppb)s) AS total
+                FROM pg_temp.run_sale WHERE model = 'period_pool'
+                WINDOW pool AS (PARTITION BY rate_card_version_id, currency)
+            ) AS pooled
+        ) AS parts
+    ) AS counted
+) AS d WHERE d.sale_id = s.sale_id
+"""
+
+# Slices of earlier periods that still wait for their image's attribution, as far as refunds have left them.
+_PENDING = f"""
+CREATE TEMP TABLE run_pending ON COMMIT DROP AS
+WITH {_VERSIONS}
+SELECT l.id AS line_id, l.sale_id, s.external_id COLLATE "C" AS sale, s.image_id, s.sold_at, l.currency,
+       p.model_developer_id, k.content_to, k.distribution_key,
+       l.amount_micros + coalesce((SELECT sum(r.amount_micros) FROM settlement.royalty_line AS r
+                                   WHERE r.sale_id = l.sale_id AND r.corrects = l.id), 0)::bigint AS amount
+FROM settlement.royalty_line AS l
+JOIN settlement.sale AS s ON s.id = l.sale_id
+JOIN settlement.sale_slice AS c ON c.sale_id = l.sale_id
+JOIN settlement.rate_card_version AS k ON k.id = c.rate_card_version_id
+JOIN platform AS p ON s.sold_at >= p.valid_from AND s.sold_at < p.valid_to
+WHERE l.kind = 'pending' AND NOT EXISTS (
+    SELECT FROM settlement.royalty_line AS d WHERE d.sale_id = l.sale_id AND d.kind = 'late' AND d.corrects = l.id)
+"""  # noqa: S608  (made of constants)
+
+# The first attribution of an image that was recorded stands, whichever method version made it.
+_ATTRIBUTIONS = """
+CREATE TEMP TABLE run_attribution ON COMMIT DROP AS
+SELECT DISTINCT ON (a.image_id) a.image_id, a.id AS attribution_id, a.method_id, a.status, a.reason, a.fidelity
+FROM attribution.attribution AS a
+WHERE a.recorded_at < %(cut_off)s
+    AND a.image_id IN (SELECT image_id FROM pg_temp.run_sale UNION ALL SELECT image_id FROM pg_temp.run_pending)
+ORDER BY a.image_id, a.recorded_at, a.id
+"""
+
+# Shares as the rate cards want them, once per image and way of dividing: as attributed, ...
+_SHARES = """
+CREATE TEMP TABLE run_share ON COMMIT DROP AS
+SELECT w.attribution_id, w.content_to, w.distribution_key, s.player COLLATE "C" AS player, s.share_ppb AS share
+FROM pg_temp.run_way AS w JOIN attribution.attribution_share AS s ON s.attribution_id = w.attribution_id
+WHERE w.distribution_key = 'attribution' AND w.content_to = 'model_developer' AND w.status = 'attributed'
+"""
+_WAYS = """
+CREATE TEMP TABLE run_way ON COMMIT DROP AS
+SELECT DISTINCT a.attribution_id, a.status, w.content_to, w.distribution_key
+FROM (SELECT image_id, content_to, distribution_key FROM pg_temp.run_sale
+      UNION ALL SELECT image_id, content_to, distribution_key FROM pg_temp.run_pending) AS w
+JOIN pg_temp.run_attribution AS a ON a.image_id = w.image_id
+"""
+
+# ... with content's share spread over the artists, or equal among the artists that were recognised: largest remainder.
+_OTHER_SHARES = """
+WITH weighed AS (
+    SELECT w.attribution_id, w.content_to, w.distribution_key, s.player COLLATE "C" AS player, s.share_ppb AS own,
+           s.share_ppb AS weight, c.share_ppb AS total
+    FROM pg_temp.run_way AS w
+    JOIN attribution.attribution_share AS s ON s.attribution_id = w.attribution_id AND s.player <> %(content)s
+    JOIN attribution.attribution_share AS c ON c.attribution_id = w.attribution_id AND c.player = %(content)s
+    WHERE w.distribution_key = 'attribution' AND w.content_to = 'artists' AND w.status = 'attributed'
+    UNION ALL
+    SELECT w.attribution_id, w.content_to, w.distribution_key, n.player, 0, 1, %(ppb)s
+    FROM pg_temp.run_way AS w JOIN attribution.attribution AS a ON a.id = w.attribution_id
+    CROSS JOIN LATERAL (
+        SELECT s.player COLLATE "C" AS player FROM attribution.attribution_share AS s
+        WHERE s.attribution_id = w.attribution_id AND s.slot > 0
+        UNION
+        -- Where no game was played, the reading still says whom it would have been played with.
+        SELECT jsonb_array_elements_text(a.reading -> 'players')
+        WHERE jsonb_typeof(a.reading -> 'players') = 'array'
+    ) AS n
+    WHERE w.distribution_key = 'equal'
+),
+divided AS (
+    SELECT *, coalesce(div(total::numeric * weight, nullif(whole, 0)), 0) AS part,
+           coalesce(mod(total::numeric * weight, nullif(whole, 0)), 0) AS rest
+    FROM (SELECT *, sum(weight) OVER (PARTITION BY attribution_id, content_to, distribution_key) AS whole
+          FROM weighed) AS w
+)
+INSERT INTO pg_temp.run_share (attribution_id, content_to, distribution_key, player, share)
+SELECT attribution_id, content_to, distribution_key, player,
+       (own + part + CASE WHEN row_number() OVER (PARTITION BY attribution_id, content_to, distribution_key
+                                                  ORDER BY rest DESC, player) <= missing THEN 1 ELSE 0 END
+       )::bigint AS share
+FROM (SELECT *, total - sum(part) OVER (PARTITION BY attribution_id, content_to, distribution_key) AS missing
+      FROM divided) AS counted
+"""
+
+_LINES = """
+CREATE TEMP TABLE run_line (
+    kind text NOT NULL, sale_id bigint NOT NULL, sale text COLLATE "C" NOT NULL, player text COLLATE "C",
+    destination text NOT NULL, payee_id text COLLATE "C", amount bigint NOT NULL, currency char(3) NOT NULL,
+    attribution_id bigint, share_ppb bigint, contract_version_id bigint, split_ppb bigint,
+    distribution_key text NOT NULL, refund_id bigint, refund text COLLATE "C", corrects bigint,
+    -- Kind of the line that a refund takes back: of this run where `corrects` is not known yet.
+    corrects_kind text
+) ON COMMIT DROP
+"""
+
+# A slice goes whole into suspense where its image is not attributed, or cannot be.
+_WHOLE_SLICES = """
+INSERT INTO pg_temp.run_line (kind, sale_id, sale, destination, amount, currency, attribution_id, distribution_key)
+SELECT w.kind, s.sale_id, s.sale, w.kind, s.slice, s.currency, a.attribution_id, s.distribution_key
+FROM pg_temp.run_sale AS s
+LEFT JOIN pg_temp.run_attribution AS a ON a.image_id = s.image_id
+CROSS JOIN LATERAL (SELECT CASE WHEN a.attribution_id IS NULL THEN 'pending' ELSE 'unattributed' END AS kind) AS w
+WHERE s.slice > 0 AND NOT EXISTS (
+    SELECT FROM pg_temp.run_share AS h WHERE h.attribution_id = a.attribution_id AND h.content_to = s.content_to
+        AND h.distribution_key = s.distribution_key)
+"""
+
+_POTS = """
+CREATE TEMP TABLE run_pot ON COMMIT DROP AS
+SELECT 'royalty' AS kind, s.sale_id, s.sale, s.slice AS amount, s.currency, a.attribution_id, s.content_to,
+       s.distribution_key, s.model_developer_id, s.sold_at, NULL::bigint AS corrects
+FROM pg_temp.run_sale AS s JOIN pg_temp.run_attribution AS a ON a.image_id = s.image_id
+WHERE s.slice > 0
+"""
+
+# Each amount over the image's players, then each player's amount over her payees: largest remainder, twice.
+_DIVIDE = f"""
+CREATE TEMP TABLE run_part ON COMMIT DROP AS
+SELECT kind, sale_id, sale, currency, attribution_id, distribution_key, model_developer_id, sold_at, corrects,
+       player, share,
+       (part + CASE WHEN row_number() OVER (PARTITION BY sale_id ORDER BY rest DESC, player) <= missing
+                    THEN 1 ELSE 0 END)::bigint AS amount
+FROM (
+    SELECT *, amount - sum(part) OVER (PARTITION BY sale_id) AS missing
+    FROM (
+        SELECT p.*, h.player, h.share, div(p.amount::numeric * h.share, %(ppb)s) AS part,
+               mod(p.amount::numeric * h.share, %(ppb)s) AS rest
+        FROM pg_temp.run_pot AS p
+        JOIN pg_temp.run_share AS h ON h.attribution_id = p.attribution_id AND h.content_to = p.content_to
+            AND h.distribution_key = p.distribution_key
+    ) AS parts
+) AS counted;
+ANALYZE pg_temp.run_part;
+WITH {_VERSIONS},
+holder AS (
+    SELECT p.*, c.id AS contract_version_id, h.payee_id COLLATE "C" AS payee_id, h.split_ppb
+    FROM pg_temp.run_part AS p
+    LEFT JOIN contract AS c ON c.artist_id = p.player AND c.status = 'active'
+        AND p.sold_at >= c.valid_from AND p.sold_at < c.valid_to
+    CROSS JOIN LATERAL (
+        SELECT p.model_developer_id AS payee_id, {PPB} AS split_ppb WHERE p.player = '{CONTENT}'
+        UNION ALL
+        SELECT s.payee_id, s.share_ppb FROM settlement.contract_split AS s WHERE s.contract_version_id = c.id
+        UNION ALL
+        -- An artist without a contract: her share waits for her.
+        SELECT NULL, NULL WHERE p.player <> '{CONTENT}' AND c.id IS NULL
+    ) AS h
+    WHERE p.amount > 0
+)
+INSERT INTO pg_temp.run_line (kind, sale_id, sale, player, destination, payee_id, amount, currency, attribution_id,
+                              share_ppb, contract_version_id, split_ppb, distribution_key, corrects)
+SELECT kind, sale_id, sale, player, CASE WHEN payee_id IS NULL THEN 'unclaimed' ELSE 'payee' END, payee_id, got,
+       currency, attribution_id, share, contract_version_id, split_ppb, distribution_key, corrects
+FROM (
+    SELECT *, (part + CASE WHEN row_number() OVER (PARTITION BY sale_id, player ORDER BY rest DESC, payee_id) <= missing
+                           THEN 1 ELSE 0 END)::bigint AS got
+    FROM (
+        SELECT *, amount - sum(part) OVER (PARTITION BY sale_id, player) AS missing
+        FROM (
+            SELECT *, div(amount::numeric * coalesce(split_ppb, {PPB}), {PPB}) AS part,
+                   mod(amount::numeric * coalesce(split_ppb, {PPB}), {PPB}) AS rest
+            FROM holder
+        ) AS parts
+    ) AS counted
+) AS lines WHERE got > 0;
+DROP TABLE pg_temp.run_part, pg_temp.run_pot
+"""  # noqa: S608  (made of constants)
+
+# The period's refunds, each with what was refunded of the same sale before it.
+_REFUNDS = """
+CREATE TEMP TABLE run_refund ON COMMIT DROP AS
+SELECT r.id AS refund_id, r.external_id COLLATE "C" AS refund, r.sale_id, s.external_id COLLATE "C" AS sale,
+       s.price_micros AS price, r.amount_micros AS amount,
+       coalesce((SELECT sum(b.refunded_micros) FROM settlement.refund_reversal AS b WHERE b.sale_id = r.sale_id), 0)
+       + coalesce(sum(r.amount_micros) OVER (PARTITION BY r.sale_id ORDER BY r.refunded_at, r.external_id COLLATE "C"
+                                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+FROM settlement.refund AS r JOIN settlement.sale AS s ON s.id = r.sale_id
+WHERE r.refunded_at < %(ends_at)s AND r.recorded_at < %(cut_off)s
+    AND NOT EXISTS (SELECT FROM settlement.refund_reversal AS d WHERE d.refund_id = r.id)
+"""
+
+# Every line of a refunded sale is taken back in proportion, cumulatively: the lines of this run, and those of earlier
+# ones that hold the money. A late line was made net of the refunds before it, so it counts from then.
+_REVERSALS = """
+INSERT INTO pg_temp.run_line (kind, sale_id, sale, player, destination, payee_id, amount, currency, attribution_id,
+                              share_ppb, contract_version_id, split_ppb, distribution_key, refund_id, refund, corrects,
+                              corrects_kind)
+SELECT 'refund', r.sale_id, r.sale, o.player, o.destination, o.payee_id, -back.amount, o.currency, o.attribution_id,
+       o.share_ppb, o.contract_version_id, o.split_ppb, o.distribution_key, r.refund_id, r.refund, o.line_id, o.kind
+FROM pg_temp.run_refund AS r
+JOIN (
+    SELECT NULL::bigint AS line_id, n.kind, n.sale_id, n.player, n.destination, n.payee_id, n.amount, n.currency,
+           n.attribution_id, n.share_ppb, n.contract_version_id, n.split_ppb, n.distribution_key, 0 AS since
+    FROM pg_temp.run_line AS n WHERE n.sale_id IN (SELECT sale_id FROM pg_temp.run_refund)
+    UNION ALL
+    SELECT l.id, l.kind, l.sale_id, l.player, l.destination, l.payee_id, l.amount_micros, l.currency, l.attribution_id,
+           l.share_ppb, l.contract_version_id, l.split_ppb, l.distribution_key,
+           CASE WHEN l.kind = 'late' THEN coalesce((
+               SELECT sum(b.refunded_micros) FROM settlement.refund_reversal AS b
+               JOIN settlement.period AS q ON q.period_id = b.period_id
+               JOIN settlement.period AS m ON m.period_id = l.period_id
+               WHERE b.sale_id = l.sale_id AND q.ends_at <= m.ends_at), 0) ELSE 0 END
+    FROM settlement.royalty_line AS l
+    WHERE l.sale_id IN (SELECT sale_id FROM pg_temp.run_refund) AND l.kind <> 'refund' AND NOT EXISTS (
+        SELECT FROM settlement.royalty_line AS d WHERE d.sale_id = l.sale_id AND d.kind = 'late' AND d.corrects = l.id)
+) AS o ON o.sale_id = r.sale_id
+CROSS JOIN LATERAL (
+    SELECT (div(o.amount * (r.before + r.amount - o.since), nullif(r.price - o.since, 0))
+            - div(o.amount * (r.before - o.since), nullif(r.price - o.since, 0)))::bigint AS amount
+) AS back
+WHERE back.amount > 0
+"""
+
+# Late attributions, net of refunds, those of this run included.
+_NET_PENDING = """
+UPDATE pg_temp.run_pending AS p SET amount = p.amount + b.amount
+FROM (SELECT corrects, sum(amount)::bigint AS amount FROM pg_temp.run_line
+      WHERE kind = 'refund' AND corrects_kind = 'pending' GROUP BY corrects) AS b
+WHERE b.corrects = p.line_id
+"""
+
+_LATE_UNATTRIBUTED = """
+INSERT INTO pg_temp.run_line (kind, sale_id, sale, destination, amount, currency, attribution_id, distribution_key,
+                              corrects)
+SELECT 'late', p.sale_id, p.sale, 'unattributed', p.amount, p.currency, a.attribution_id, p.distribution_key,
+       p.line_id
+FROM pg_temp.run_pending AS p JOIN pg_temp.run_attribution AS a ON a.image_id = p.image_id
+WHERE p.amount > 0 AND NOT EXISTS (
+    SELECT FROM pg_temp.run_share AS h WHERE h.attribution_id = a.attribution_id AND h.content_to = p.content_to
+        AND h.distribution_key = p.distribution_key)
+"""
+
+_LATE_POTS = """
+CREATE TEMP TABLE run_pot ON COMMIT DROP AS
+SELECT 'late' AS kind, p.sale_id, p.sale, p.amount, p.currency, a.attribution_id, p.content_to, p.distribution_key,
+       p.model_developer_id, p.sold_at, p.line_id AS corrects
+FROM pg_temp.run_pending AS p JOIN pg_temp.run_attribution AS a ON a.image_id = p.image_id
+WHERE p.amount > 0
+"""
+
+_NOT_CONSERVED = """
+SELECT sale, sum(due), sum(got) FROM (
+    SELECT sale, slice AS due, 0 AS got FROM pg_temp.run_sale
+    UNION ALL
+    SELECT p.sale, p.amount, 0 FROM pg_temp.run_pending AS p
+    JOIN pg_temp.run_attribution AS a ON a.image_id = p.image_id
+    UNION ALL
+    SELECT sale, 0, amount FROM pg_temp.run_line WHERE kind <> 'refund'
+) AS both_sides GROUP BY sale HAVING sum(due) <> sum(got) LIMIT 1
+"""
+
+LINE_STAGES: list[Stage] = [
+    ("sales and terms", [_SALES, "ANALYZE pg_temp.run_sale"], _check_terms),
+    ("slices", [_SLICES, "ANALYZE pg_temp.run_sale"], None),
+    (
+        "attributions",
+        [
+            _PENDING,
+            "ANALYZE pg_temp.run_pending",
+            _ATTRIBUTIONS,
+            "ANALYZE pg_temp.run_attribution",
+            _WAYS,
+            _SHARES,
+            _OTHER_SHARES,
+            "ANALYZE pg_temp.run_share",
+        ],
+        None,
+    ),
+    ("royalties", [_LINES, _WHOLE_SLICES, _POTS, "ANALYZE pg_temp.run_pot", *_DIVIDE.split(";")], None),
+    ("refunds", [_REFUNDS, "ANALYZE pg_temp.run_refund", "ANALYZE pg_temp.run_line", _REVERSALS], None),
+    (
+        "late attributions",
+        [_NET_PENDING, _LATE_UNATTRIBUTED, _LATE_POTS, "ANALYZE pg_temp.run_pot", *_DIVIDE.split(";")],
+        _check_conserved,
+    ),
+]
+"""In their order: royalties, refunds, then what leaves suspense, which is net of the refunds."""
+
+_TERMS_USED = """
+SELECT DISTINCT rate_card_version_id AS id FROM pg_temp.run_sale
+UNION SELECT c.rate_card_version_id FROM pg_temp.run_pending AS p
+JOIN settlement.sale_slice AS c ON c.sale_id = p.sale_id
+"""
+LINE_INPUTS = {
+    "sales": """
+        SELECT s.external_id, encode(s.content_sha256, 'hex') FROM settlement.sale AS s
+        JOIN pg_temp.run_sale AS r ON r.sale_id = s.id ORDER BY s.external_id COLLATE "C" """,
+    "refunds": """
+        SELECT f.external_id, encode(f.content_sha256, 'hex') FROM settlement.refund AS f
+        JOIN pg_temp.run_refund AS r ON r.refund_id = f.id ORDER BY f.external_id COLLATE "C" """,
+    "pending": 'SELECT sale, amount FROM pg_temp.run_pending ORDER BY sale COLLATE "C"',
+    "attributions": """
+        SELECT i.external_id, encode(m.sha256, 'hex'), a.status, a.reason, a.fidelity
+        FROM pg_temp.run_attribution AS a JOIN attribution.image AS i ON i.id = a.image_id
+        JOIN attribution.method_version AS m ON m.id = a.method_id ORDER BY i.external_id COLLATE "C" """,
+    "shares": """
+        SELECT i.external_id, h.content_to, h.distribution_key, h.player, h.share
+        FROM pg_temp.run_share AS h JOIN pg_temp.run_attribution AS a ON a.attribution_id = h.attribution_id
+        JOIN attribution.image AS i ON i.id = a.image_id
+        ORDER BY i.external_id COLLATE "C", h.content_to, h.distribution_key, h.player COLLATE "C" """,
+    "platform": """
+        SELECT valid_from, platform_payee_id, model_developer_id, default_rate_card_id, zone, minimum_payout,
+               dispute_contact, dispute_days
+        FROM settlement.platform_version ORDER BY valid_from""",
+    "rate_cards": f"""
+        SELECT rate_card_id, valid_from, model, rate_ppb, fee_micros, currency, content_to, distribution_key
+        FROM settlement.rate_card_version WHERE id IN ({_TERMS_USED}) ORDER BY rate_card_id COLLATE "C", valid_from""",  # noqa: S608
+    "contracts": """
+        SELECT c.contract_id, c.artist_id, c.valid_from, s.payee_id, s.share_ppb
+        FROM settlement.contract_version AS c JOIN settlement.contract_split AS s ON s.contract_version_id = c.id
+        WHERE c.id IN (SELECT contract_version_id FROM pg_temp.run_line)
+        ORDER BY c.contract_id COLLATE "C", c.artist_id COLLATE "C", c.valid_from, s.payee_id COLLATE "C" """,
+}
+"""What the lines follow from, by name: queries whose rows are hashed."""
+LINE_OUTPUTS = {
+    "slices": """
+        SELECT sale, usage_period, base, slice, currency FROM pg_temp.run_sale ORDER BY sale COLLATE "C" """,
+    "lines": """
+        SELECT refund, sale, kind, player, destination, payee_id, amount, currency, share_ppb, split_ppb,
+               distribution_key, corrects_kind
+        FROM pg_temp.run_line
+        ORDER BY sale COLLATE "C", refund COLLATE "C" NULLS FIRST, kind, corrects_kind, player COLLATE "C" NULLS FIRST,
+                 payee_id COLLATE "C" NULLS FIRST""",
+}
+"""The slices and lines, likewise."""
