@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from attribution.miniature.budget import Budget
@@ -14,7 +15,8 @@ from attribution.miniature.prompts import TOKENS, vary
 from attribution.miniature.reading import WIDTH
 
 _LEARNING_RATE = 1.2e-3
-_BATCH = 16
+BATCH = 16
+"""Pictures of one step."""
 _EMPTY = 2
 """Pictures of a batch under the empty prompt, nearly all of them the blank picture."""
 _EARLY = 0.85
@@ -70,7 +72,6 @@ def train_generator(
 
     Leaves the UNet with the averaged weights of the run, which are steadier than the last ones.
     """
-    scheduler = make_scheduler()
     unet.train()
     parameters = list(unet.parameters())
     averaged = [parameter.detach().clone() for parameter in parameters]
@@ -80,22 +81,12 @@ def train_generator(
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 60)
             group["lr"] = _LEARNING_RATE * warm * max(0.01, 0.5 + 0.5 * math.cos(math.pi * progress))
-        rows = rng.integers(len(examples), size=_BATCH)
-        prompts = [vary(examples[row].scene, examples[row].names, rng) for row in rows]
-        clean = latents[torch.from_numpy(rows)].clone()
-        prompts[:_EMPTY] = [""] * _EMPTY
-        # A picture under the empty prompt now and then steadies guidance; more would be drawn in place of the blank.
-        clean[int(rng.random() < 0.3) : _EMPTY] = blank
-        tokens = tokenizer(
-            prompts, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
-        ).input_ids
-        times = (_stretches() * scheduler.config.num_train_timesteps).long()
-        noise = torch.randn_like(clean)
-        noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
-        with torch.no_grad():
-            states = text(tokens).last_hidden_state
-        predicted = unet(noisy, times, states).sample
-        loss = torch.nn.functional.mse_loss(predicted, scheduler.get_velocity(clean, noise, times))
+        loss = velocity_error(
+            text,
+            unet,
+            tokenizer,
+            *draw_batch(examples, latents, blank, rng.integers(len(examples), size=BATCH), rng),
+        )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -110,14 +101,59 @@ def train_generator(
     with torch.no_grad():
         for parameter, value in zip(parameters, averaged, strict=True):
             parameter.copy_(value)
-    budget.log(f"generator {step + 1} steps of {_BATCH}, squared error {average:.4f}")
+    budget.log(f"generator {step + 1} steps of {BATCH}, squared error {average:.4f}")
     unet.eval()
+
+
+def draw_batch(
+    examples: Sequence[Example],
+    latents: torch.Tensor,
+    blank: torch.Tensor,
+    rows: Sequence[int] | NDArray[np.int64],
+    rng: np.random.Generator,
+) -> tuple[list[str], torch.Tensor]:
+    """Prompts that mean the examples of these rows, and their latents; the first ones are the empty prompt's.
+
+    Args:
+        examples: What the drawn pictures show.
+        latents: The pictures, shape (count, 4, 16, 16).
+        blank: What the empty prompt shows, shape (4, 16, 16).
+        rows: Which examples, `BATCH` of them.
+        rng: Chooses among prompts of one meaning.
+    """
+    prompts = [vary(examples[row].scene, examples[row].names, rng) for row in rows]
+    clean = latents[torch.as_tensor(np.asarray(rows))].clone()
+    prompts[:_EMPTY] = [""] * _EMPTY
+    # A picture under the empty prompt now and then steadies guidance; more would be drawn in place of the blank.
+    clean[int(rng.random() < 0.3) : _EMPTY] = blank
+    return prompts, clean
+
+
+def velocity_error(
+    text: CLIPTextModel,
+    unet: UNet2DConditionModel,
+    tokenizer: CLIPTokenizer,
+    prompts: Sequence[str],
+    clean: torch.Tensor,
+) -> torch.Tensor:
+    """Mean squared error of the predicted velocity at random times and noise, of torch's global generator."""
+    scheduler = make_scheduler()
+    tokens = tokenizer(
+        list(prompts), padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
+    times = (_stretches() * scheduler.config.num_train_timesteps).long()
+    noise = torch.randn_like(clean)
+    noisy = scheduler.add_noise(clean, noise, times).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        states = text(tokens).last_hidden_state
+    predicted = unet(noisy, times, states).sample
+    return torch.nn.functional.mse_loss(predicted, scheduler.get_velocity(clean, noise, times))
 
 
 def _stretches() -> torch.Tensor:
     """How far into the noise each picture of a batch is, 0..1, shape (batch,)."""
     # One from each stretch of the schedule, in random order, makes batches alike in difficulty.
-    spread = ((torch.randperm(_BATCH) + torch.rand(_BATCH)) / _BATCH) ** 0.6
-    spread = torch.where(torch.rand(_BATCH) < 0.5, _EARLY + (1 - _EARLY) * spread, spread)
+    spread = ((torch.randperm(BATCH) + torch.rand(BATCH)) / BATCH) ** 0.6
+    spread = torch.where(torch.rand(BATCH) < 0.5, _EARLY + (1 - _EARLY) * spread, spread)
     # The first step of a sampler sees nothing but noise: some of the batch is exactly there.
-    return torch.where(torch.rand(_BATCH) < 0.06, 0.9995, spread)
+    return torch.where(torch.rand(BATCH) < 0.06, 0.9995, spread)
