@@ -78,23 +78,39 @@ class Attributor:
 
     Args:
         model: the loaded pipeline with its embedding.
-        method: the method version; its first bucket is rendered with, a later one once memory did not suffice.
+        method: the method version; its first bucket is rendered with, a later one for pictures of a size for which
+            memory did not suffice.
     """
 
     def __init__(self, model: Model, method: MethodVersion) -> None:
         self.model = model
         self.method = method
         self._value = characteristic_function(method.characteristic_function)
-        self._buckets = list(method.buckets)
-        self.measurer = self._new_measurer()
+        self.measurer = self._new_measurer(method.buckets[0])
+        """Renders with the first bucket."""
+        self._smaller: dict[int, Measurer] = {}
+        """By bucket, those that came into use."""
+        self._bucket_of: dict[tuple[int, int], int] = {}
+        """By width and height in pixels, where the first bucket was too large."""
 
-    def _new_measurer(self) -> Measurer:
-        return Measurer(RenderEngine(self.model, bucket=self._buckets[0], threads=self.method.threads))
+    def _new_measurer(self, bucket: int) -> Measurer:
+        return Measurer(RenderEngine(self.model, bucket=bucket, threads=self.method.threads))
+
+    def _measurer(self, bucket: int) -> Measurer:
+        if bucket == self.method.buckets[0]:
+            return self.measurer
+        # All coalitions of an image are rendered in one bucket: each has a memory of its own.
+        if bucket not in self._smaller:
+            self._smaller[bucket] = self._new_measurer(bucket)
+        return self._smaller[bucket]
+
+    def _bucket(self, image: LoggedImage) -> int:
+        return self._bucket_of.get((image.width, image.height), self.method.buckets[0])
 
     @property
     def batch(self) -> int:
         """Images to take at once: enough that few samples of the last bucket are padding."""
-        return self._buckets[0]
+        return self.method.buckets[0]
 
     def attribute(
         self,
@@ -130,7 +146,10 @@ class Attributor:
             elif isinstance(fidelity, Fails):
                 outcomes[play.image.id] = fidelity
             else:
-                outcomes[play.image.id] = self._settle(play, found, fidelity, catalogue)
+                try:
+                    outcomes[play.image.id] = self._settle(play, found, fidelity, catalogue)
+                except Exception as error:  # such as an embedding that is no number
+                    outcomes[play.image.id] = _failure(play.image, error)
         return outcomes
 
     def _prepare(
@@ -192,10 +211,20 @@ class Attributor:
 
     def _measure(self, plays: Sequence[_Play]) -> dict[int, list[Measurement] | Fails]:
         """Each image's measurements by coalition, or why there are none."""
+        by_bucket: dict[int, list[_Play]] = defaultdict(list)
+        for play in plays:
+            by_bucket[self._bucket(play.image)].append(play)
+        return {
+            key: found
+            for bucket, some in by_bucket.items()
+            for key, found in self._measure_together(bucket, some).items()
+        }
+
+    def _measure_together(self, bucket: int, plays: Sequence[_Play]) -> dict[int, list[Measurement] | Fails]:
         requests = [request for play in plays for request in play.requests]
         owners = [play for play in plays for _ in play.requests]
         try:
-            measurements = self.measurer.measure(requests)
+            measurements = self._measurer(bucket).measure(requests)
         except BrokenPictures as broken:
             bad = {owners[index].image.id for index in broken.indices}
             found: dict[int, list[Measurement] | Fails] = {
@@ -203,16 +232,9 @@ class Attributor:
                 for image_id in bad
             }
             return found | self._measure([play for play in plays if play.image.id not in bad])
-        except torch.OutOfMemoryError as error:
-            if len(self._buckets) == 1:
-                return {play.image.id: _failure(play.image, error) for play in plays}
-            self._buckets.pop(0)
-            _log.warning("out of memory, using a smaller bucket", bucket=self._buckets[0])
-            # A fresh one, which remembers nothing: all coalitions of an image are rendered in one bucket.
-            self.measurer = self._new_measurer()
-            torch.cuda.empty_cache()
-            return self._measure(plays)
         except Exception as error:
+            if is_out_of_memory(error):
+                return self._without_memory(bucket, plays, error)
             if len(plays) == 1:
                 return {plays[0].image.id: _failure(plays[0].image, error)}
             # One of them is to blame; alone, the others are done.
@@ -225,19 +247,51 @@ class Attributor:
             )
         return by_image
 
+    def _without_memory(
+        self, bucket: int, plays: Sequence[_Play], error: Exception
+    ) -> dict[int, list[Measurement] | Fails]:
+        """After memory ran out: sizes apart, each with the next bucket that the method lists, if it lists one.
+
+        How much memory a batch takes depends on bucket and size alone, not on how many images there are.
+        """
+        # What the failed batch held is held by its traceback.
+        error.__traceback__ = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        sizes: dict[tuple[int, int], list[_Play]] = defaultdict(list)
+        for play in plays:
+            sizes[play.image.width, play.image.height].append(play)
+        if len(sizes) > 1:
+            return {key: found for same in sizes.values() for key, found in self._measure(same).items()}
+        ((width, height),) = sizes
+        buckets = self.method.buckets
+        later = buckets[buckets.index(bucket) + 1 :]
+        if not later:
+            _log.warning("out of memory", bucket=bucket, width=width, height=height)
+            reason = f"out of memory: pictures of {width} by {height} pixels do not fit {bucket} at a time, and the"
+            why = Fails(f"{reason} method lists no smaller bucket; give the worker more memory and retry")
+            return {play.image.id: why for play in plays}
+        _log.warning("out of memory, using a smaller bucket", bucket=later[0], width=width, height=height)
+        self._bucket_of[width, height] = later[0]
+        return self._measure(plays)
+
     def _fidelities(
         self, plays: Sequence[_Play], measured: Mapping[int, list[Measurement] | Fails]
     ) -> dict[int, int | Fails]:
         """cos(logged file, our own picture of everybody) of the images whose file is here, in 10^-9."""
         by_size: dict[tuple[int, ...], list[tuple[_Play, torch.Tensor]]] = defaultdict(list)
+        found: dict[int, int | Fails] = {}
         for play in plays:
-            picture = (
-                None if play.image.file is None else open_picture(play.image.file, play.image.file_sha256)
-            )
+            if play.image.file is None:
+                continue
+            try:
+                picture = open_picture(play.image.file, play.image.file_sha256)
+            except Exception as error:  # a file that is not the one that was logged, or too large to open
+                found[play.image.id] = _failure(play.image, error)
+                continue
             if picture is not None:
                 pixels = torch.from_numpy(np.array(picture))
                 by_size[tuple(pixels.shape)].append((play, pixels))
-        found: dict[int, int | Fails] = {}
         for same_size in by_size.values():
             try:
                 embeddings = self.measurer.embedder.embed(torch.stack([pixels for _, pixels in same_size]))
@@ -247,7 +301,7 @@ class Attributor:
             for (play, _), embedding in zip(same_size, embeddings, strict=True):
                 ours = measured[play.image.id]
                 if not isinstance(ours, Fails):
-                    found[play.image.id] = cosine(embedding, ours[-1].embedding)
+                    found[play.image.id] = _fidelity(play.image, embedding, ours[-1].embedding)
         return found
 
     def _settle(
@@ -280,7 +334,7 @@ class Attributor:
             ],
             fidelity=fidelity,
             reading=_reading(play.game, catalogue),
-            environment=self._environment(),
+            environment=self._environment(self._bucket(play.image)),
         )
 
     def _without_game(
@@ -293,15 +347,29 @@ class Attributor:
             coalitions=(),
             fidelity=None,
             reading=_reading(game, catalogue),
-            environment=self._environment(),
+            environment=self._environment(self._bucket(image)),
         )
 
-    def _environment(self) -> dict[str, Any]:
+    def _environment(self, bucket: int) -> dict[str, Any]:
         return {
             **self.model.environment(),
-            "bucket": self.measurer.engine.bucket,
+            "bucket": bucket,
             "threads": torch.get_num_threads(),
         }
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, of the device or of this machine: torch says the latter in a message only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _fidelity(image: LoggedImage, logged: Embedding, ours: Embedding) -> int | Fails:
+    try:
+        return cosine(logged, ours)
+    except ValueError as error:  # an embedding that is no number
+        return _failure(image, error)
 
 
 def _failure(image: LoggedImage, error: Exception) -> Fails:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image as Picture
 
-from database.errors import Unavailable
+from database.errors import Invalid, Unavailable
 from database.settings import get_settings
 
 
@@ -53,11 +53,23 @@ def store_picture(external_id: str, picture: Picture.Image) -> StoredPicture:
 
 
 def open_picture(name: str, sha256: bytes | None) -> Picture.Image | None:
-    """The picture of a log entry as RGB; None if the file is not here or is not the file that was logged."""
+    """The picture of a log entry as RGB; None if the file is not here.
+
+    Raises:
+        Invalid: a file is here, and it is damaged or another one than was logged.
+    """
     try:
         content = (images_directory() / name).read_bytes()
-        if sha256 is not None and hashlib.sha256(content).digest() != sha256:
-            return None
-        return Picture.open(io.BytesIO(content)).convert("RGB")
-    except (OSError, ValueError, Picture.DecompressionBombError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "its name is none"
+        raise Invalid(f"the logged file {name} cannot be read ({why}): put it back, then retry") from error
+    if sha256 is not None and hashlib.sha256(content).digest() != sha256:
+        raise Invalid(f"the file {name} is not the one that was logged: put that one back, then retry")
+    try:
+        return Picture.open(io.BytesIO(content)).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
+        raise Invalid(
+            f"the logged file {name} is no picture that can be opened: log the right one"
+        ) from error

@@ -39,7 +39,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Presence:
-    """A thread with a connection of its own that says this worker is alive and renews its leases.
+    """A thread with a connection of its own that says this worker is alive, and renews its leases during a batch.
 
     Args:
         name: the worker's.
@@ -80,6 +80,10 @@ class Presence:
     def _keep(self) -> None:
         pause = self._lease.total_seconds() / 4
         while not self._stopped.is_set():
+            if self._hangs():
+                # Announced again when the batch is through after all: until then nobody is to count on this worker.
+                self._stopped.wait(1)
+                continue
             try:
                 with psycopg.connect(
                     conninfo(Role.ATTRIBUTION), autocommit=True, connect_timeout=5
@@ -89,8 +93,11 @@ class Presence:
                     while not self._stopped.wait(pause):
                         if self._hangs():
                             _log.error("batch hangs, its lease runs out", worker=self._name)
-                            return
-                        jobs.renew(connection, self._name, self._lease)
+                            break
+                        # Between two batches there is nothing to keep: a batch that could be neither written nor
+                        # given back, as while the database was away, is to find another worker.
+                        if self._batch_began is not None:
+                            jobs.renew(connection, self._name, self._lease)
             except psycopg.Error as error:
                 _log.warning("presence lost, connecting again", worker=self._name, error=type(error).__name__)
                 self._stopped.wait(1)
