@@ -167,8 +167,8 @@ CONTENT_SHARE = Rule(
 )
 STATEMENT = Rule(
     "statement",
-    "a statement: royalties and late attributions of a payee",
-    debit=(EXPENSE, PENDING),
+    "a statement: royalties of a payee, and what leaves suspense for her",
+    debit=(EXPENSE, PENDING, UNCLAIMED, UNATTRIBUTED),
     credit=(PAYABLE,),
     key="statement:{period}:{payee}:{currency}",
     booking=Booking.RUN,
@@ -192,7 +192,7 @@ PENDING_SLICE = Rule(
 )
 UNATTRIBUTED_SLICE = Rule(
     "unattributed",
-    "sales whose image cannot be attributed, found at once or after it was pending",
+    "sales whose image cannot be attributed, and shares of artists who opted out, late or not",
     debit=(EXPENSE, PENDING),
     credit=(UNATTRIBUTED,),
     key="run:{period}:unattributed:{currency}",
@@ -308,7 +308,7 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
     | line | from | to |
     |---|---|---|
     | royalty, pending, unattributed | royalty expense | payee, or suspense: unclaimed, pending, unattributed |
-    | late | suspense: pending | payee, or suspense: unclaimed, unattributed |
+    | late | suspense, where the corrected line's money lies | payee, or suspense: unclaimed, unattributed |
     | refund (an amount below zero) | royalty expense | where the corrected line's money lies |
 
     The lines must be written already. Posting again changes nothing.
@@ -330,11 +330,14 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
     kind = " ".join(f"WHEN {condition} THEN '{rule.kind}'" for rule, condition in rules)
     holders = (
         ("payee", PAYABLE, PAYABLE.sql("l.payee_id", "l.currency")),
-        ("unclaimed", UNCLAIMED, UNCLAIMED.sql("l.artist", "l.currency")),
+        ("unclaimed", UNCLAIMED, UNCLAIMED.sql("l.player", "l.currency")),
         ("pending", PENDING, PENDING.sql(currency="l.currency")),
         ("unattributed", UNATTRIBUTED, UNATTRIBUTED.sql(currency="l.currency")),
     )
+    sources = (*holders[1:], ("", EXPENSE, EXPENSE.sql(currency="l.currency")))
     holder = " ".join(f"WHEN '{destination}' THEN {code}" for destination, _, code in holders)
+    source = " ".join(f"WHEN '{name}' THEN {code}" for name, _, code in sources)
+    source_class = " ".join(f"WHEN '{name}' THEN '{account.account_class}'" for name, account, _ in sources)
     holder_class = " ".join(f"WHEN '{name}' THEN '{account.account_class}'" for name, account, _ in holders)
     # Summed before codes and keys are made: a payee has thousands of lines and one code.
     query = f"""
@@ -345,18 +348,23 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
         FROM (
             SELECT CASE {key} END AS key, CASE {kind} END AS kind, l.currency, side.account, side.class, side.amount
             FROM (
-                SELECT l.destination, l.currency, l.payee_id, l.kind = 'late' AS late,
-                       l.player = '{CONTENT}' AS content, r.external_id AS refund,
-                       CASE l.destination WHEN 'unclaimed' THEN l.player END AS artist,
+                SELECT l.source, l.destination, l.currency, l.payee_id, l.player = '{CONTENT}' AS content,
+                       r.external_id AS refund,
+                       CASE WHEN 'unclaimed' IN (l.source, l.destination) THEN l.player END AS player,
                        sum(l.amount_micros) AS amount
-                FROM settlement.royalty_line AS l LEFT JOIN settlement.refund AS r ON r.id = l.refund_id
-                WHERE l.period_id = %(period_id)s
+                FROM (
+                    SELECT l.*, '' AS source FROM settlement.royalty_line AS l
+                    WHERE l.period_id = %(period_id)s AND l.kind <> 'late'
+                    UNION ALL
+                    -- The same artist's, where a line moves an unclaimed share.
+                    SELECT l.*, o.destination FROM settlement.royalty_line AS l
+                    JOIN settlement.royalty_line AS o ON o.id = l.corrects
+                    WHERE l.period_id = %(period_id)s AND l.kind = 'late'
+                ) AS l LEFT JOIN settlement.refund AS r ON r.id = l.refund_id
                 GROUP BY 1, 2, 3, 4, 5, 6, 7
             ) AS l CROSS JOIN period AS p
             CROSS JOIN LATERAL (VALUES
-                (CASE WHEN l.late THEN {PENDING.sql(currency="l.currency")}
-                      ELSE {EXPENSE.sql(currency="l.currency")} END,
-                 CASE WHEN l.late THEN '{PENDING.account_class}' ELSE '{EXPENSE.account_class}' END, l.amount),
+                (CASE l.source {source} END, CASE l.source {source_class} END, l.amount),
                 (CASE l.destination {holder} END, CASE l.destination {holder_class} END, -l.amount)
             ) AS side (account, class, amount)
         ) AS m CROSS JOIN period AS p

@@ -199,31 +199,39 @@ def test_every_line_a_run_can_have_is_in_the_matrix(db: Session) -> None:
     db.add(refund)
     db.flush()
     cases = [
-        (kind, destination, player)
+        (kind, source, destination, player)
         for kind in ("royalty", "late", "pending", "unattributed", "refund")
+        for source in (("pending", "unclaimed", "unattributed") if kind == "late" else ("payee",))
         for destination in ("payee", "unclaimed", "pending", "unattributed")
         for player in (
-            ("C", "art-1")
+            ("art-3",)
+            if "unclaimed" in (source, destination)
+            else ("C", "art-1", None)
             if destination == "payee"
-            else ("art-3",)
-            if destination == "unclaimed"
-            else (None,)
+            else ("art-1", None)
         )
-        if (kind in ("royalty",)) <= (destination in ("payee", "unclaimed"))
+        if (kind == "royalty") <= (destination != "pending")
         and (kind == "pending") <= (destination == "pending")
         and (kind == "unattributed") <= (destination == "unattributed")
-        and (kind == "late") <= (destination != "pending")
+        # What an artist's contract or the fallback key releases goes to payees.
+        and (kind == "late") <= (destination == "payee" or (source == "pending" and destination != "pending"))
+        and (source == "unattributed") <= (player != "C")
     ]
-    assert len(cases) == 14
-    for kind, destination, player in cases:
+    assert len(cases) == 27
+    for kind, source, destination, player in cases:
         with db.begin_nested() as savepoint:
             first = db.execute(
                 text(
                     "INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id,"
-                    " amount_micros, currency, distribution_key) VALUES"
-                    " ('2026-11', 'royalty', :sale, 'C', 'payee', 'pay-1', 1, 'EUR', 'attribution') RETURNING id"
+                    " amount_micros, currency, distribution_key) VALUES ('2026-11', 'royalty', :sale, :player,"
+                    " :destination, :payee, 7, 'EUR', 'attribution') RETURNING id"
                 ),
-                {"sale": sale},
+                {
+                    "sale": sale,
+                    "player": player if source != "pending" else None,
+                    "destination": source,
+                    "payee": "pay-1" if source == "payee" else None,
+                },
             ).scalar_one()
             db.execute(
                 text(
@@ -239,7 +247,7 @@ def test_every_line_a_run_can_have_is_in_the_matrix(db: Session) -> None:
                     "payee": "pay-2" if destination == "payee" else None,
                     "amount": -7 if kind == "refund" else 7,
                     "refund": refund.id if kind == "refund" else None,
-                    "corrects": first if kind == "refund" else None,
+                    "corrects": first if kind in ("refund", "late") else None,
                 },
             )
             assert posting.post_run(db, "2026-10", actor="ann").posted == 1
