@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, CHAR, CheckConstraint, ForeignKey, Text, any_, case, literal, select
+from sqlalchemy import ARRAY, CHAR, CheckConstraint, ForeignKey, Text, any_, case, func, literal, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -158,6 +158,16 @@ def parties_of(session: Session, payee_ids: Iterable[str]) -> dict[str, tuple[in
         .order_by(PartyVersion.payee_id, PartyVersion.version.desc())
     )
     return {payee_id: (version, details) for payee_id, version, details in session.execute(newest)}
+
+
+def party_versions(session: Session, payee_ids: Iterable[str]) -> dict[str, int]:
+    """Version in force of each of these payees' personal data, where there are any."""
+    rows = session.execute(
+        select(PartyVersion.payee_id, func.max(PartyVersion.version))
+        .where(PartyVersion.payee_id == any_(literal(list(payee_ids), ARRAY(Text))))
+        .group_by(PartyVersion.payee_id)
+    )
+    return {payee_id: version for payee_id, version in rows}  # noqa: C416  (a result is no mapping)
 
 
 def party_digests(session: Session, before: datetime) -> dict[str, str]:

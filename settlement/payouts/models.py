@@ -116,7 +116,8 @@ class PayoutAttempt(Base):
     )
 
     attempt_id: Mapped[str] = mapped_column(primary_key=True)
-    payout_id: Mapped[str] = mapped_column(ForeignKey(Payout.payout_id))
+    payout_id: Mapped[str]
+    """There is such a payout: the trigger says so, once for a statement, where a foreign key asks for every row."""
     number: Mapped[int] = mapped_column(Integer)
     amount_micros: Mapped[int]
     file: Mapped[int] = mapped_column(Integer, server_default="1")
@@ -164,10 +165,11 @@ class PayoutEvent(Base):
     )
 
     id: Mapped[Key]
-    payout_id: Mapped[str] = mapped_column(ForeignKey(Payout.payout_id))
+    payout_id: Mapped[str]
+    """As in `PayoutAttempt`: the trigger says that it and the attempt are there."""
     number: Mapped[int] = mapped_column(Integer)
     """1, 2, 3 .. in the payout."""
-    attempt_id: Mapped[str | None] = mapped_column(ForeignKey(PayoutAttempt.attempt_id))
+    attempt_id: Mapped[str | None]
     state: Mapped[str]
     detail: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     actor: Mapped[str]

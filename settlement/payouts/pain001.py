@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Self
+from functools import lru_cache
+from string import ascii_uppercase
+from typing import Any, NamedTuple, Self
 
 from schwifty import BIC, IBAN
 from schwifty.exceptions import InvalidChecksumDigits, InvalidCountryCode, InvalidLength, SchwiftyException
@@ -43,6 +45,8 @@ _REASONS = {
     InvalidChecksumDigits: "its check digits do not match, so it is probably mistyped",
 }
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_COMPACT = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{1,30}")
+_NUMERALS = {ord(letter): str(number) for number, letter in enumerate(ascii_uppercase, start=10)}
 _CHUNK = 1 << 16
 
 
@@ -100,6 +104,8 @@ class Payment:
 
 def check_iban(text: str) -> str:
     """The IBAN in its compact form. Raises `Invalid` with the reason (length, country, check digits)."""
+    if _is_iban(text):
+        return text
     try:
         return IBAN(text).compact
     except SchwiftyException as error:
@@ -108,6 +114,38 @@ def check_iban(text: str) -> str:
         raise Invalid(f"IBAN {text[:4]}...{text[-2:]} is wrong: {reason}. Check it with the payee") from None
 
 
+class _Form(NamedTuple):
+    """How a country builds its IBANs, as schwifty's registry has it."""
+
+    length: int
+    bban: re.Pattern[str]
+
+
+@lru_cache(maxsize=256)
+def _form(country: str) -> _Form | None:
+    try:
+        spec = IBAN(country + "00", allow_invalid=True).spec
+    except SchwiftyException:
+        return None
+    return _Form(spec.iban_length, spec.regex)
+
+
+def _is_iban(text: str) -> bool:
+    """Whether it is an IBAN in its compact form: what schwifty checks, without making an object of each part.
+
+    A file of a hundred thousand payments asks for as many.
+    """
+    if not _COMPACT.fullmatch(text):
+        return False
+    form = _form(text[:2])
+    if form is None or len(text) != form.length or not form.bban.match(text[4:]):
+        return False
+    # ISO 7064, mod 97-10: a letter is its place in the alphabet and nine.
+    digits = (text[4:] + text[:2]).translate(_NUMERALS)
+    return 98 - int(digits + "00") % 97 == int(text[2:4])
+
+
+@lru_cache(maxsize=4096)
 def check_bic(text: str) -> str:
     """The BIC in its compact form. Raises `Invalid` with the reason."""
     try:

@@ -16,7 +16,7 @@ from settlement.bank_details import BankDetails, accounts_changed, sealed_accoun
 from settlement.bank_keys import key_ring
 from settlement.ledger import balances
 from settlement.money import MAX_MICROS, check_currency
-from settlement.payees import parties_of
+from settlement.payees import parties_of, party_versions
 from settlement.payouts.holds import open_holds
 from settlement.payouts.pain001 import SEPA_LIMIT, BankAccount
 from settlement.payouts.screening import (
@@ -75,23 +75,20 @@ def plan(
     cooling_off = timedelta(days=terms.bank_details_cooling_off_days)
     owed = _owed(session, currency)
     held = {hold.payee_id for hold in open_holds(session)}
-    parties = parties_of(session, owed)
-    accounts, problems = _accounts(session, {payee_id: version for payee_id, (version, _) in parties.items()})
+    versions = party_versions(session, owed)
+    accounts, problems = _accounts(session, versions)
     changed = accounts_changed(session, cooling_off.days)
     shared = shared_accounts(session)
-    named = open_findings(
-        session,
-        (screening or configured_screening()).screen(
-            [
-                Screened.of(payee_id, details, accounts.get(payee_id))
-                for payee_id, (_, details) in parties.items()
-            ]
-        ),
-    )
+    screening = screening or configured_screening()
+    if screening.version is None:  # nobody reads the names of those who were checked before
+        parties = parties_of(session, (one for one in owed if checked.get(one) != versions.get(one)))
+    else:
+        parties = parties_of(session, owed)
+    named = open_findings(session, screening.screen(_screened(parties, accounts)))
     limit = SEPA_LIMIT if currency == "EUR" else MAX_MICROS
     decisions = []
     for payee_id, balance in sorted(owed.items()):
-        version, details = parties.get(payee_id, (None, {}))
+        version = versions.get(payee_id)
         finding = named.get(payee_id)
         parts = of_which(balance, minimum, currency, held=payee_id in held or finding is not None)
         problem = None
@@ -112,6 +109,7 @@ def plan(
         elif checked.get(payee_id) == version is not None:
             decision = "pay"
         else:
+            _, details = parties.get(payee_id, (None, {}))
             decision, problem = _reachable(details, accounts.get(payee_id), currency)
         # What is above a transfer's limit stays in the balance for the next run.
         amount = min(parts.payable, limit) if decision == "pay" else 0
@@ -127,12 +125,20 @@ def hold_named(session: Session, currency: str, actor: str) -> list[Finding]:
     A plan leaves them out with or without the hold; the hold is what a person releases. Raises as `plan`.
     """
     check_currency(currency)
+    screening = configured_screening()
+    if screening.version is None:
+        return []
     parties = parties_of(session, _owed(session, currency))
     accounts, _ = _accounts(session, {payee_id: version for payee_id, (version, _) in parties.items()})
-    screened = [
+    return hold_findings(session, screening.screen(_screened(parties, accounts)), actor)
+
+
+def _screened(
+    parties: Mapping[str, tuple[int, Mapping[str, Any]]], accounts: Mapping[str, BankDetails]
+) -> list[Screened]:
+    return [
         Screened.of(payee_id, details, accounts.get(payee_id)) for payee_id, (_, details) in parties.items()
     ]
-    return hold_findings(session, configured_screening().screen(screened), actor)
 
 
 def _owed(session: Session, currency: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ states is enforced by the database as well (`settlement/sql/0006_payout_states.s
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -41,7 +41,7 @@ from settlement.payouts.pain001 import (
     PaymentFile,
     payment_file_chunks,
 )
-from settlement.payouts.plan import Decision, bank_account, closed_terms, plan
+from settlement.payouts.plan import bank_account, closed_terms, plan
 from settlement.payouts.provider.models import ProviderBatch
 from settlement.payouts.screening import configured_screening, record_screening
 from settlement.periods.models import Approval
@@ -78,7 +78,9 @@ def create_batch(session: Session, currency: str, execution_date: date, maker: s
         debtor_version=debtor_version,
         maker=maker,
     )
-    batch.content_sha256 = _content_digest(batch, decisions)
+    batch.content_sha256 = _content_digest(
+        batch, [(d.payee_id, d.balance, d.amount, d.decision, d.party_version) for d in decisions]
+    )
     session.add(batch)
     session.flush()
     session.execute(
@@ -425,14 +427,20 @@ def _debtor(session: Session, currency: str) -> tuple[str, int]:
     return platform, version
 
 
-def _content_digest(batch: PayoutBatch, decisions: Sequence[Decision]) -> bytes:
-    """SHA-256 of the batch as JSON with sorted keys, amounts in micros. ``decisions`` by payee id."""
+def _content_digest(batch: PayoutBatch, payouts: Iterable[tuple[str, int, int, str, int | None]]) -> bytes:
+    """SHA-256 of the batch as JSON with sorted keys, amounts in micros.
+
+    Args:
+        batch: the batch.
+        payouts: payee, balance, amount, decision and version of the bank details, by payee id.
+    """
     content = {
         "currency": batch.currency,
         "execution_date": batch.execution_date.isoformat(),
         "debtor": [batch.debtor_id, batch.debtor_version],
         "payouts": [
-            [d.payee_id, str(d.balance), str(d.amount), d.decision, d.party_version] for d in decisions
+            [payee_id, str(balance), str(amount), decision, version]
+            for payee_id, balance, amount, decision, version in payouts
         ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
@@ -450,7 +458,7 @@ def _check_content(session: Session, batch: PayoutBatch) -> None:
         .where(Payout.batch_id == batch.batch_id)
         .order_by(Payout.payee_id.collate("C"))
     )
-    if _content_digest(batch, [Decision(*row) for row in rows]) != batch.content_sha256:
+    if _content_digest(batch, rows) != batch.content_sha256:
         raise Conflict(f"the payouts of batch {batch.batch_id} are not what was made: run `royalty verify`")
 
 

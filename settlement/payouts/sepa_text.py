@@ -32,7 +32,7 @@ def sepa_text(text: str, length: int) -> str:
     Blanks of any kind become single spaces. Raises `Invalid` if no letter or digit is left of it.
     """
     plain = _PERMITTED.issuperset(text)
-    spelled = text if plain else "".join(map(_spelled, unicodedata.normalize("NFC", text)))
+    spelled = text if plain else unicodedata.normalize("NFC", text).translate(_ALPHABET)
     result = " ".join(spelled.split())[:length].strip()
     if not any(character.isalnum() for character in result):
         raise Invalid(f"{text!r} cannot be written in a bank file: give it in Latin letters")
@@ -67,3 +67,14 @@ def _spelled(character: str) -> str:
         return "".join(map(_spelled, parts))
     # Accents and invisible characters vanish; a letter of another script leaves a dot.
     return "" if unicodedata.category(character) in {"Mn", "Me", "Cf"} else "."
+
+
+class _Alphabet(dict[int, str]):
+    """A table for `str.translate`, filled as letters come: each is spelled once in a process."""
+
+    def __missing__(self, code: int) -> str:
+        spelled = self[code] = _spelled(chr(code))
+        return spelled
+
+
+_ALPHABET = _Alphabet()

@@ -189,6 +189,19 @@ def test_no_second_attempt_and_none_before_its_time(
     assert refused(ATTEMPT.format(number=number, amount=amount)) == "attempt_of_ready_payout"
 
 
+@pytest.mark.parametrize("number", [1, 4])
+def test_events_and_attempts_of_no_payout_are_refused(owing: Session, number: int) -> None:
+    advance(SUBMITTED)
+    for state_of in ("ready", "held", "paid"):
+        attempt = "NULL" if number == 1 else f"'{BATCH}-1-1'"
+        event = EVENT.format(number=number, attempt=attempt, state=state_of).replace(ONE, "nobody")
+        assert refused(event) == "payout_states_in_order"
+    attempt = ATTEMPT.format(number=1, amount=12_340_000).replace(ONE, "nobody")
+    assert refused(attempt) == "attempt_of_ready_payout"
+    unknown = EVENT.format(number=4, attempt="'no such attempt'", state="paid")
+    assert refused(unknown) == "payout_states_in_order"
+
+
 def test_an_attempt_is_of_the_amount_approved(owing: Session) -> None:
     advance(APPROVED)
     with acting(Role.PAYER) as opened:
