@@ -91,6 +91,16 @@ class Finding:
     in_window: bool
     """Whether the model sees the whole name; one that does not fit the text window earns nothing."""
 
+    @property
+    def explanation(self) -> str:
+        """One line for a person: which words, which alias, what they were taken for, and why."""
+        slips = f", {self.distance} letter{'s' * (self.distance > 1)} off" if self.distance else ""
+        window = "" if self.in_window else ", beyond the text window"
+        return (
+            f"{self.words!r} is the {self.rule} {self.alias!r} of {self.artist_id}{slips}:"
+            f" {self.verdict}, {self.why}{window}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
