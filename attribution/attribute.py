@@ -1,21 +1,26 @@
 """From logged images to results: read prompts, play games, render coalitions together, settle shares. No database here.
 
-Coalitions of many images go through the engine in one call, so that its buckets are full. What is wrong with one image
-is that image's own outcome.
+Three things vary independently and meet here: an engine that renders and embeds (`Measurer`), a characteristic
+function that values pictures (`Valuer`), an estimator that says which coalitions it takes (`Estimator`). Coalitions of
+many images go through the engine in one call, so that its buckets are full. What is wrong with one image is that
+image's own outcome.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import structlog
 import torch
 
-from attribution.characteristic import Embedding, Measurement, Measurer, characteristic_function, cosine
+from attribution.characteristic import Measurement, Measurer, Valuer, cosine
+from attribution.embedding import Embedding, make_embedder
+from attribution.estimator import Estimate, Estimator
 from attribution.game import Game, build_game
 from attribution.generation import LoggedImage
 from attribution.method import MethodVersion
@@ -30,8 +35,9 @@ from attribution.render import (
     is_deterministic,
     latents_sha256,
 )
-from attribution.results import ImageResult, MeasuredCoalition
-from attribution.shapley import Baseline, PlaceboLevel, UnattributedReason, settle_game
+from attribution.results import FurtherSeed, ImageResult, MeasuredCoalition
+from attribution.seeds import further_seeds, plays_further_seeds, prompt_shares
+from attribution.shapley import Allocation, Baseline, PlaceboLevel, UnattributedReason, settle
 from database.errors import UserError
 from database.logs import described
 
@@ -70,7 +76,29 @@ class _Play:
     image: LoggedImage
     game: Game
     levels: tuple[PlaceboLevel, ...]
-    requests: list[RenderRequest]
+    estimator: Estimator
+
+
+@dataclass(slots=True)
+class _Table:
+    """What is measured of one game from one seed."""
+
+    play: _Play
+    seed: int
+    logged: "_Table | None" = None
+    """The logged seed's, whose coalitions a further seed's takes; None: it is that itself."""
+    measured: dict[int, Measurement] = field(default_factory=dict)
+    """By coalition."""
+    values: dict[int, int] = field(default_factory=dict)
+    """v(S) in 10^-9, by coalition."""
+
+
+class _BrokenImagesError(Exception):
+    """Some images' pictures are not finite."""
+
+    def __init__(self, image_ids: set[int]) -> None:
+        super().__init__(image_ids)
+        self.image_ids = image_ids
 
 
 class Attributor:
@@ -80,12 +108,16 @@ class Attributor:
         model: the loaded pipeline with its embedding.
         method: the method version; its first bucket is rendered with, a later one for pictures of a size for which
             memory did not suffice.
+
+    Raises:
+        NotFound, Invalid: this model cannot carry the method version out.
     """
 
     def __init__(self, model: Model, method: MethodVersion) -> None:
         self.model = model
         self.method = method
-        self._value = characteristic_function(method.characteristic_function)
+        self._valuer = Valuer(method.characteristic_function, model)
+        self._embedder = make_embedder(method.embedding, model)
         self.measurer = self._new_measurer(method.buckets[0])
         """Renders with the first bucket."""
         self._smaller: dict[int, Measurer] = {}
@@ -94,7 +126,8 @@ class Attributor:
         """By width and height in pixels, where the first bucket was too large."""
 
     def _new_measurer(self, bucket: int) -> Measurer:
-        return Measurer(RenderEngine(self.model, bucket=bucket, threads=self.method.threads))
+        engine = RenderEngine(self.model, bucket=bucket, threads=self.method.threads)
+        return Measurer(engine, self._embedder)
 
     def _measurer(self, bucket: int) -> Measurer:
         if bucket == self.method.buckets[0]:
@@ -117,6 +150,7 @@ class Attributor:
         images: Sequence[LoggedImage],
         catalogue: Catalogue,
         levels: Mapping[int, tuple[PlaceboLevel, ...]],
+        orders: Mapping[int, int] = MappingProxyType({}),
     ) -> dict[int, Outcome]:
         """The outcome of each image, by its id.
 
@@ -124,23 +158,25 @@ class Attributor:
             images: from the log; any number.
             catalogue: the artists in force.
             levels: the placebo table of this method on this model, by number of players.
+            orders: how many orders are drawn of an image, by its id, where that is on record already.
         """
         outcomes: dict[int, Outcome] = {}
         plays: list[_Play] = []
         for image in images:
             try:
-                prepared = self._prepare(image, catalogue, levels)
+                prepared = self._prepare(image, catalogue, levels, orders.get(image.id))
             except Exception as error:  # whatever is wrong with one image is that image's own
                 prepared = _failure(image, error)
             if isinstance(prepared, _Play):
                 plays.append(prepared)
             else:
                 outcomes[image.id] = prepared
-        measured = self._measure(plays)
-        played = [play for play in plays if not isinstance(measured[play.image.id], Fails)]
-        fidelities = self._fidelities(played, measured)
+        played = self._played(plays)
+        fidelities = self._fidelities(
+            [tables[0] for tables in played.values() if not isinstance(tables, Fails)]
+        )
         for play in plays:
-            found, fidelity = measured[play.image.id], fidelities.get(play.image.id)
+            found, fidelity = played[play.image.id], fidelities.get(play.image.id)
             if isinstance(found, Fails):
                 outcomes[play.image.id] = found
             elif isinstance(fidelity, Fails):
@@ -153,7 +189,11 @@ class Attributor:
         return outcomes
 
     def _prepare(
-        self, image: LoggedImage, catalogue: Catalogue, levels: Mapping[int, tuple[PlaceboLevel, ...]]
+        self,
+        image: LoggedImage,
+        catalogue: Catalogue,
+        levels: Mapping[int, tuple[PlaceboLevel, ...]],
+        orders: int | None,
     ) -> _Play | Outcome:
         if image.prompt is None or image.negative_prompt is None:
             return Fails("the words of this image's prompt were erased")
@@ -178,27 +218,34 @@ class Attributor:
             if latents_sha256(latents) != image.latents_sha256:
                 # It began from other noise than its seed draws: whatever is rendered is another picture.
                 return self._without_game(image, game, catalogue, UnattributedReason.NOT_REPRODUCIBLE)
-        if game.players > self.method.maximum_exact_players:
+        if game.players > self.method.maximum_players:
             return Waits(
-                f"{game.players} players, and method {self.method.name} plays up to"
-                f" {self.method.maximum_exact_players}"
+                f"{game.players} players, and method {self.method.name} plays up to {self.method.maximum_players}"
             )
         if game.players not in levels:
             return Waits(
                 f"no placebo level for {game.players} players by method {self.method.name} on this model"
             )
-        requests = self.requests(image, game.prompts)
-        for request in requests:
+        for request in self.requests(image, [game.canonical_prompt]):
             self.measurer.engine.key(request)  # refuses what this model cannot render
-        return _Play(image, game, levels[game.players], requests)
+        estimator = self.method.estimator(game.players, image.external_id, orders)
+        return _Play(image, game, levels[game.players], estimator)
 
-    def requests(self, image: LoggedImage, prompts: Sequence[str]) -> list[RenderRequest]:
-        """What to render for prompts in place of an image's own; all else is frozen, as logged or as declared."""
+    def requests(
+        self, image: LoggedImage, prompts: Sequence[str], seed: int | None = None
+    ) -> list[RenderRequest]:
+        """What to render for prompts in place of an image's own; all else is frozen, as logged or as declared.
+
+        Args:
+            image: as logged.
+            prompts: one a picture.
+            seed: another than the logged one.
+        """
         return [
             RenderRequest(
                 prompt=prompt,
                 negative_prompt=image.negative_prompt or "",
-                seed=image.seed,
+                seed=image.seed if seed is None else seed,
                 steps=self.method.protocol_steps or image.steps,
                 guidance=float(image.guidance),
                 width=image.width,
@@ -209,47 +256,37 @@ class Attributor:
             for prompt in prompts
         ]
 
-    def _measure(self, plays: Sequence[_Play]) -> dict[int, list[Measurement] | Fails]:
-        """Each image's measurements by coalition, or why there are none."""
+    def _played(self, plays: Sequence[_Play]) -> dict[int, list[_Table] | Fails]:
+        """Each image's tables, the logged seed's first, or why there are none."""
         by_bucket: dict[int, list[_Play]] = defaultdict(list)
         for play in plays:
             by_bucket[self._bucket(play.image)].append(play)
         return {
             key: found
             for bucket, some in by_bucket.items()
-            for key, found in self._measure_together(bucket, some).items()
+            for key, found in self._played_together(bucket, some).items()
         }
 
-    def _measure_together(self, bucket: int, plays: Sequence[_Play]) -> dict[int, list[Measurement] | Fails]:
-        requests = [request for play in plays for request in play.requests]
-        owners = [play for play in plays for _ in play.requests]
+    def _played_together(self, bucket: int, plays: Sequence[_Play]) -> dict[int, list[_Table] | Fails]:
         try:
-            measurements = self._measurer(bucket).measure(requests)
-        except BrokenPictures as broken:
-            bad = {owners[index].image.id for index in broken.indices}
-            found: dict[int, list[Measurement] | Fails] = {
+            return {tables[0].play.image.id: tables for tables in self._tables(bucket, plays)}
+        except _BrokenImagesError as broken:
+            found: dict[int, list[_Table] | Fails] = {
                 image_id: Fails("a coalition's picture is not finite: an overflow, or damaged weights")
-                for image_id in bad
+                for image_id in broken.image_ids
             }
-            return found | self._measure([play for play in plays if play.image.id not in bad])
+            return found | self._played([play for play in plays if play.image.id not in broken.image_ids])
         except Exception as error:
             if is_out_of_memory(error):
                 return self._without_memory(bucket, plays, error)
             if len(plays) == 1:
                 return {plays[0].image.id: _failure(plays[0].image, error)}
             # One of them is to blame; alone, the others are done.
-            return {key: found for play in plays for key, found in self._measure([play]).items()}
-        by_image: dict[int, list[Measurement] | Fails] = {}
-        for play in plays:
-            by_image[play.image.id], measurements = (
-                measurements[: len(play.requests)],
-                measurements[len(play.requests) :],
-            )
-        return by_image
+            return {key: found for play in plays for key, found in self._played([play]).items()}
 
     def _without_memory(
         self, bucket: int, plays: Sequence[_Play], error: Exception
-    ) -> dict[int, list[Measurement] | Fails]:
+    ) -> dict[int, list[_Table] | Fails]:
         """After memory ran out: sizes apart, each with the next bucket that the method lists, if it lists one.
 
         How much memory a batch takes depends on bucket and size alone, not on how many images there are.
@@ -262,7 +299,7 @@ class Attributor:
         for play in plays:
             sizes[play.image.width, play.image.height].append(play)
         if len(sizes) > 1:
-            return {key: found for same in sizes.values() for key, found in self._measure(same).items()}
+            return {key: found for same in sizes.values() for key, found in self._played(same).items()}
         ((width, height),) = sizes
         buckets = self.method.buckets
         later = buckets[buckets.index(bucket) + 1 :]
@@ -273,68 +310,128 @@ class Attributor:
             return {play.image.id: why for play in plays}
         _log.warning("out of memory, using a smaller bucket", bucket=later[0], width=width, height=height)
         self._bucket_of[width, height] = later[0]
-        return self._measure(plays)
+        return self._played(plays)
 
-    def _fidelities(
-        self, plays: Sequence[_Play], measured: Mapping[int, list[Measurement] | Fails]
-    ) -> dict[int, int | Fails]:
+    def _tables(self, bucket: int, plays: Sequence[_Play]) -> list[list[_Table]]:
+        """Measure what the images' estimators want until they want no more, all images together."""
+        found = [self._new_tables(play) for play in plays]
+        tables = [table for one in found for table in one]
+        while asked := [(table, coalition) for table in tables for coalition in self._wanted(table)]:
+            requests = [
+                request
+                for table, coalition in asked
+                for request in self.requests(
+                    table.play.image, [table.play.game.prompt(coalition)], table.seed
+                )
+            ]
+            try:
+                measurements = self._measurer(bucket).measure(requests)
+            except BrokenPictures as broken:
+                raise _BrokenImagesError(
+                    {asked[index][0].play.image.id for index in broken.indices}
+                ) from broken
+            for (table, coalition), measurement in zip(asked, measurements, strict=True):
+                table.measured[coalition] = measurement
+            for table in {id(table): table for table, _ in asked}.values():
+                game = table.play.game
+                table.values = self._valuer.values(
+                    game.canonical_prompt,
+                    game.players,
+                    {coalition: one.embedding for coalition, one in table.measured.items()},
+                )
+        return found
+
+    def _new_tables(self, play: _Play) -> list[_Table]:
+        """The logged seed's table, and those of further seeds where the image is of the sample."""
+        method, image = self.method, play.image
+        logged = _Table(play, image.seed)
+        if not plays_further_seeds(method.sha256, image.external_id, method.seeds_permille):
+            return [logged]
+        seeds = further_seeds(method.sha256, image.external_id, method.seeds)
+        return [logged, *(_Table(play, seed, logged) for seed in seeds)]
+
+    def _wanted(self, table: _Table) -> list[int]:
+        """The coalitions that a table takes next."""
+        if table.logged is not None:
+            decided = not self._wanted(table.logged)
+            return sorted(table.logged.measured.keys() - table.measured.keys()) if decided else []
+        always = self._valuer.always(table.play.game.players)
+        return sorted(always.union(table.play.estimator.wanted(table.values)) - table.measured.keys())
+
+    def _fidelities(self, tables: Sequence[_Table]) -> dict[int, int | Fails]:
         """cos(logged file, our own picture of everybody) of the images whose file is here, in 10^-9."""
-        by_size: dict[tuple[int, ...], list[tuple[_Play, torch.Tensor]]] = defaultdict(list)
+        by_size: dict[tuple[int, ...], list[tuple[_Table, torch.Tensor]]] = defaultdict(list)
         found: dict[int, int | Fails] = {}
-        for play in plays:
-            if play.image.file is None:
+        for table in tables:
+            image = table.play.image
+            if image.file is None:
                 continue
             try:
-                picture = open_picture(play.image.file, play.image.file_sha256)
+                picture = open_picture(image.file, image.file_sha256)
             except Exception as error:  # a file that is not the one that was logged, or too large to open
-                found[play.image.id] = _failure(play.image, error)
+                found[image.id] = _failure(image, error)
                 continue
             if picture is not None:
                 pixels = torch.from_numpy(np.array(picture))
-                by_size[tuple(pixels.shape)].append((play, pixels))
+                by_size[tuple(pixels.shape)].append((table, pixels))
         for same_size in by_size.values():
             try:
-                embeddings = self.measurer.embedder.embed(torch.stack([pixels for _, pixels in same_size]))
+                embeddings = self._embedder.embed(torch.stack([pixels for _, pixels in same_size]))
             except Exception as error:  # such as a picture too large for the tower: those images' own trouble
-                found |= {play.image.id: _failure(play.image, error) for play, _ in same_size}
+                found |= {table.play.image.id: _failure(table.play.image, error) for table, _ in same_size}
                 continue
-            for (play, _), embedding in zip(same_size, embeddings, strict=True):
-                ours = measured[play.image.id]
-                if not isinstance(ours, Fails):
-                    found[play.image.id] = _fidelity(play.image, embedding, ours[-1].embedding)
+            for (table, _), embedding in zip(same_size, embeddings, strict=True):
+                ours = table.measured[(1 << table.play.game.players) - 1]
+                found[table.play.image.id] = _fidelity(table.play.image, embedding, ours.embedding)
         return found
 
     def _settle(
-        self, play: _Play, measured: Sequence[Measurement], fidelity: int | None, catalogue: Catalogue
+        self, play: _Play, tables: Sequence[_Table], fidelity: int | None, catalogue: Catalogue
     ) -> ImageResult:
-        embeddings: list[Embedding] = [measurement.embedding for measurement in measured]
-        values = self._value(embeddings)
-        settled = settle_game(
-            values,
-            play.game.artists,
-            play.levels,
-            minimum_gap=self.method.minimum_gap,
-            baseline=Baseline(self.method.baseline),
-        )
+        logged = tables[0]
+        estimate = play.estimator.estimate(logged.values)
+        settled = self._allocate(play, estimate, logged)
         reason, players = settled.reason, settled.players
         least = self.method.minimum_fidelity
         if fidelity is not None and least is not None and fidelity < least:
             reason = UnattributedReason.NOT_REPRODUCIBLE
             players = tuple(replace(player, paid=Fraction(0), share_ppb=0) for player in players)
-        salt = play.image.salt or b""
+        further = [] if reason is not None else [self._further(play, estimate, one) for one in tables[1:]]
+        paid = [_paid(settled, estimate), *(one.paid for one in further)]
         return ImageResult(
             image_id=play.image.id,
             reason=reason,
             players=players,
-            coalitions=[
-                MeasuredCoalition(
-                    value, measurement.picture_sha256, hashlib.sha256(salt + prompt.encode()).digest()
-                )
-                for value, measurement, prompt in zip(values, measured, play.game.prompts, strict=True)
-            ],
+            coalitions=_coalitions(logged),
             fidelity=fidelity,
             reading=_reading(play.game, catalogue),
             environment=self._environment(self._bucket(play.image)),
+            orders=estimate.orders,
+            standard_errors=estimate.standard_errors,
+            further_seeds=further,
+            prompt=prompt_shares(paid) if reason is None else None,
+        )
+
+    def _allocate(self, play: _Play, estimate: Estimate, table: _Table) -> Allocation:
+        return settle(
+            estimate.numerators,
+            estimate.denominator,
+            table.values[0],
+            play.game.artists,
+            play.levels,
+            minimum_gap=self.method.minimum_gap,
+            baseline=Baseline(self.method.baseline),
+        )
+
+    def _further(self, play: _Play, logged: Estimate, table: _Table) -> FurtherSeed:
+        """What the game gives from a further seed, by the draws of the logged one."""
+        estimate = play.estimator.like(logged).estimate(table.values)
+        coalitions = sorted(table.values)
+        return FurtherSeed(
+            seed=table.seed,
+            values=[table.values[coalition] for coalition in coalitions],
+            pictures_sha256=[table.measured[coalition].picture_sha256 for coalition in coalitions],
+            paid=_paid(self._allocate(play, estimate, table), estimate),
         )
 
     def _without_game(
@@ -353,6 +450,8 @@ class Attributor:
     def _environment(self, bucket: int) -> dict[str, Any]:
         return {
             **self.model.environment(),
+            "embedding": self.method.embedding,
+            "embedding_sha256": self.method.embedding_sha256,
             "bucket": bucket,
             "threads": torch.get_num_threads(),
         }
@@ -370,6 +469,25 @@ def _fidelity(image: LoggedImage, logged: Embedding, ours: Embedding) -> int | F
         return cosine(logged, ours)
     except ValueError as error:  # an embedding that is no number
         return _failure(image, error)
+
+
+def _coalitions(table: _Table) -> list[MeasuredCoalition]:
+    """What a table measured, by bitmask, with the evidence."""
+    salt = table.play.image.salt or b""
+    return [
+        MeasuredCoalition(
+            coalition,
+            value,
+            table.measured[coalition].picture_sha256,
+            hashlib.sha256(salt + table.play.game.prompt(coalition).encode()).digest(),
+        )
+        for coalition, value in sorted(table.values.items())
+    ]
+
+
+def _paid(settled: Allocation, estimate: Estimate) -> list[int]:
+    """What counts for pay by slot, over the estimate's denominator."""
+    return [int(player.paid * estimate.denominator) for player in settled.players]
 
 
 def _failure(image: LoggedImage, error: Exception) -> Fails:

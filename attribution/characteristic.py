@@ -1,32 +1,25 @@
-"""The value of a coalition: embeddings of pictures, and the functions that turn them into integers.
+"""The value of a coalition: what its picture is compared with, and how, as an integer.
 
 Everything after v(S) is exact; here, and only here, floating point is rounded, to units of 10^-9.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from transformers import CLIPTextModelWithProjection
 
+from attribution.embedding import CLIP, Embedding, PictureEmbedder, make_embedder
 from attribution.pipeline import Model
-from attribution.render import BrokenPictures, RenderEngine, RenderRequest, encoded_together, to_pixels
-from database.errors import NotFound
+from attribution.render import BrokenPictures, RenderEngine, RenderRequest, to_pixels
+from database.errors import Invalid, NotFound
 
 UNIT = 1_000_000_000
 """v(S) is an integer of this many parts."""
-
-Embedding = NDArray[np.float64]
-"""One picture's embedding, L2-normalised, shape (width,)."""
-
-CharacteristicFunction = Callable[[Sequence[Embedding]], list[int]]
-"""From the embeddings of all coalitions' pictures, by bitmask, to their values in units of 10^-9."""
-
-LOGGED_IMAGE_COSINE = "logged-image-cosine"
-"""v(S) = cos(e(x_S), e(x_N)): how near the picture of a coalition is to the picture of everybody."""
 
 _MEASUREMENTS_KEPT = 4096
 
@@ -36,12 +29,50 @@ def cosine(a: Embedding, b: Embedding) -> int:
     return round(float(np.dot(a, b)) * UNIT)
 
 
-def logged_image_cosine(embeddings: Sequence[Embedding]) -> list[int]:
-    """The default characteristic function; the last picture is everybody's."""
-    return [cosine(embedding, embeddings[-1]) for embedding in embeddings]
+def nearness(a: Embedding, b: Embedding) -> int:
+    """1 less the Euclidean distance of two normalised embeddings in units of 10^-9, from -10^9 to 10^9."""
+    return UNIT - round(float(np.linalg.norm(a - b)) * UNIT)
 
 
-CHARACTERISTIC_FUNCTIONS: dict[str, CharacteristicFunction] = {LOGGED_IMAGE_COSINE: logged_image_cosine}
+class Anchor(StrEnum):
+    """What the pictures of coalitions are compared with."""
+
+    EVERYBODY = "everybody"
+    """x_N: our own picture of the whole canonical prompt."""
+    ARTISTS = "artists"
+    """The picture of all artists without content: what the names alone make, "art by a and b"."""
+    TEXT = "text"
+    """The canonical prompt itself, by the text tower of the CLIP whose image tower embeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class CharacteristicFunction:
+    """One reading of v(S): an anchor, and how near a picture is to it."""
+
+    anchor: Anchor
+    compare: Callable[[Embedding, Embedding], int]
+
+    def anchor_coalition(self, players: int) -> int | None:
+        """The coalition whose picture is the anchor; None where the anchor is no picture."""
+        everybody = (1 << players) - 1
+        return {Anchor.EVERYBODY: everybody, Anchor.ARTISTS: everybody - 1, Anchor.TEXT: None}[self.anchor]
+
+    def __call__(self, embeddings: Sequence[Embedding]) -> list[int]:
+        """v(S) of all 2^n coalitions from the embeddings of their pictures, by bitmask, if the anchor is a picture."""
+        place = self.anchor_coalition(len(embeddings).bit_length() - 1)
+        assert place is not None, "a text is no coalition's picture"
+        return [self.compare(embedding, embeddings[place]) for embedding in embeddings]
+
+
+LOGGED_IMAGE_COSINE = "logged-image-cosine"
+"""v(S) = cos(e(x_S), e(x_N)): how near the picture of a coalition is to the picture of everybody."""
+
+CHARACTERISTIC_FUNCTIONS: dict[str, CharacteristicFunction] = {
+    LOGGED_IMAGE_COSINE: CharacteristicFunction(Anchor.EVERYBODY, cosine),
+    "logged-image-distance": CharacteristicFunction(Anchor.EVERYBODY, nearness),
+    "text-cosine": CharacteristicFunction(Anchor.TEXT, cosine),
+    "artists-picture-cosine": CharacteristicFunction(Anchor.ARTISTS, cosine),
+}
 """By the name that a method version gives; another reading of v(S) is one more entry."""
 
 
@@ -58,51 +89,83 @@ def characteristic_function(name: str) -> CharacteristicFunction:
         raise NotFound(f"There is no characteristic function {name!r}; these are known: {known}.") from None
 
 
-class Embedder:
-    """Embeds pictures with a model's image tower, always as many in one forward."""
+def text_fault(model: Model) -> str | None:
+    """Why pictures cannot be compared with text by this model's embedding; None: they can."""
+    config = CLIPTextModelWithProjection.config_class.get_config_dict(model.embedding_folder)[0]
+    if config.get("model_type") != "clip" or "text_config" not in config:
+        return (
+            "The text anchor needs a CLIP with both towers, and the embedding model of this installation has none for"
+            " text: set ROYALTY_EMBEDDING_MODEL to one such as openai/clip-vit-large-patch14."
+        )
+    known, written = config["text_config"].get("vocab_size", 49408), len(model.pipeline.tokenizer)
+    if known != written:
+        return (
+            f"The text tower of the embedding model knows {known} tokens and the pipeline's tokenizer {written}: the"
+            " text anchor needs the CLIP that belongs to the model."
+        )
+    return None
+
+
+class TextTower:
+    """The text half of the CLIP whose image half embeds pictures: prompts as vectors of the same space.
+
+    Raises:
+        Invalid: the embedding model has no text half, or reads other tokens than the pipeline writes.
+    """
 
     def __init__(self, model: Model) -> None:
+        fault = text_fault(model)
+        if fault is not None:
+            raise Invalid(fault)
+        tower = CLIPTextModelWithProjection.from_pretrained(
+            model.embedding_folder, dtype=model.dtype, local_files_only=True, use_safetensors=True
+        )
         self._model = model
-        self._together = encoded_together(model)
-        given = model.preprocessing
-        self._mean = torch.tensor(given.mean, device=model.device).view(1, 3, 1, 1)
-        self._deviation = torch.tensor(given.deviation, device=model.device).view(1, 3, 1, 1)
+        self._tower = tower.to(model.device).eval().requires_grad_(False)
 
     @torch.inference_mode()
-    def embed(self, pixels: torch.Tensor) -> list[Embedding]:
-        """Embeddings of uint8 pictures, shape (pictures, height, width, 3), on any device."""
-        found: list[Embedding] = []
-        for start in range(0, len(pixels), self._together):
-            chunk = pixels[start : start + self._together].to(self._model.device).permute(0, 3, 1, 2)
-            padded = torch.cat([chunk, chunk[:1].expand(self._together - len(chunk), -1, -1, -1)])
-            values = self.preprocess(padded).to(self._model.dtype)
-            vectors = self._model.tower(pixel_values=values).image_embeds[: len(chunk)]
-            for vector in vectors.cpu().to(torch.float64).numpy():
-                found.append(vector / np.linalg.norm(vector))
-        return found
+    def embed(self, prompt: str) -> Embedding:
+        """The embedding of a prompt, cut to the text window."""
+        ids = torch.tensor(self._model.token_ids([prompt]), device=self._model.device)
+        vector = self._tower(input_ids=ids).text_embeds[0].cpu().to(torch.float64).numpy()
+        return vector / np.linalg.norm(vector)
 
-    def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the tower's image processor does: shortest edge, centre crop, normalisation.
 
-        Takes uint8 of shape (pictures, 3, height, width), gives fp32.
+class Valuer:
+    """v(S) by one characteristic function on one model.
+
+    Raises:
+        NotFound: there is no characteristic function of that name.
+        Invalid: this model's embedding cannot serve it.
+    """
+
+    def __init__(self, name: str, model: Model) -> None:
+        self._function = characteristic_function(name)
+        self._text = TextTower(model) if self._function.anchor is Anchor.TEXT else None
+
+    def always(self, players: int) -> set[int]:
+        """Coalitions whose pictures every game takes: nobody's, everybody's and the anchor's."""
+        anchor = self._function.anchor_coalition(players)
+        return {0, (1 << players) - 1} | ({anchor} if anchor is not None else set())
+
+    def values(self, prompt: str, players: int, embeddings: Mapping[int, Embedding]) -> dict[int, int]:
+        """v(S) of the coalitions given, in units of 10^-9.
+
+        Args:
+            prompt: the canonical prompt.
+            players: of the game, content included.
+            embeddings: of coalitions' pictures; those of `always` are among them.
         """
-        given = self._model.preprocessing
-        images = pixels.to(torch.float32) / 255
-        height, width = images.shape[-2:]
-        if min(height, width) != given.edge:
-            scale = given.edge / min(height, width)
-            size = (max(given.edge, int(height * scale)), max(given.edge, int(width * scale)))
-            images = torch.nn.functional.interpolate(
-                images, size=size, mode="bicubic", antialias=True, align_corners=False
-            ).clamp(0, 1)
-        height, width = images.shape[-2:]
-        top, left = (height - given.crop[0]) // 2, (width - given.crop[1]) // 2
-        images = images[..., top : top + given.crop[0], left : left + given.crop[1]]
-        return (images - self._mean) / self._deviation
-
-    def embed_picture(self, picture: NDArray[np.uint8]) -> Embedding:
-        """The embedding of one picture, shape (height, width, 3)."""
-        return self.embed(torch.from_numpy(picture.copy())[None])[0]
+        place = self._function.anchor_coalition(players)
+        if place is not None:
+            anchor = embeddings[place]
+        else:
+            assert self._text is not None
+            anchor = self._text.embed(prompt)
+        return {
+            coalition: self._function.compare(embedding, anchor)
+            for coalition, embedding in embeddings.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +178,16 @@ class Measurement:
 
 
 class Measurer:
-    """Renders requests and embeds their pictures on the device; what was measured before is remembered."""
+    """Renders requests and embeds their pictures on the device; what was measured before is remembered.
 
-    def __init__(self, engine: RenderEngine) -> None:
+    Args:
+        engine: renders.
+        embedder: embeds; None takes the CLIP that came with the engine's model.
+    """
+
+    def __init__(self, engine: RenderEngine, embedder: PictureEmbedder | None = None) -> None:
         self.engine = engine
-        self.embedder = Embedder(engine.model)
+        self.embedder = embedder or make_embedder(CLIP, engine.model)
         self._known: OrderedDict[bytes, Measurement] = OrderedDict()
 
     def measure(

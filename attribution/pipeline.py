@@ -65,6 +65,8 @@ class Model:
     preprocessing: Preprocessing
     weights_sha256: bytes
     embedding_sha256: bytes
+    embedding_folder: Path
+    """Where the image tower lies; the folder of a whole CLIP has its text tower too."""
     device: torch.device
     dtype: torch.dtype
 
@@ -167,9 +169,10 @@ def load_model(
         source=name,
         pipeline=pipeline.to(target),
         tower=tower.to(target),
-        preprocessing=_preprocessing(embedding_folder),
+        preprocessing=read_preprocessing(embedding_folder),
         weights_sha256=weights_sha256(folder),
-        embedding_sha256=_digest_of(embedding_folder, _existing(embedding_folder, _EMBEDDING_FILES)),
+        embedding_sha256=embedding_digest(embedding_folder),
+        embedding_folder=embedding_folder,
         device=target,
         dtype=dtype,
     )
@@ -274,8 +277,17 @@ def _file_digest(file: Path) -> bytes:
     return _digests[key]
 
 
-def _preprocessing(folder: Path) -> Preprocessing:
-    """Read from `preprocessor_config.json`; sizes are numbers in old files and objects in new ones."""
+def embedding_digest(folder: Path) -> bytes:
+    """Hash of an image tower and its preprocessing."""
+    return _digest_of(folder, _existing(folder, _EMBEDDING_FILES))
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """What `preprocessor_config.json` asks for; sizes are numbers in old files and objects in new ones.
+
+    Raises:
+        Invalid: it is not there, or asks for something else.
+    """
     try:
         given = json.loads((folder / "preprocessor_config.json").read_text())
         size, crop = given["size"], given.get("crop_size", given["size"])

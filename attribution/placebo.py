@@ -6,14 +6,16 @@ a threshold (below which nobody earns).
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 from statistics import fmean, stdev
 from typing import Any, Self
 
-from attribution.characteristic import Measurer, characteristic_function
+from attribution.characteristic import Measurer, Valuer
+from attribution.estimator import draw_order
 from attribution.game import Game, build_game
 from attribution.method import MethodVersion
 from attribution.name_index import NamedArtist, NameIndex
@@ -36,7 +38,12 @@ CONTENTS = (
 """Content prompts for models of the everyday world."""
 
 _WORDINGS = ("{content} in the style of {names}", "{content} by {names}", "{content}, art by {names}")
-_MOST_PLAYERS = 4
+SIZES = range(2, 5)
+"""Numbers of players, content included, that are calibrated unless somebody asks for others."""
+
+_PAIRS = 4
+"""Pairs of orders drawn for each made-up name in games that are not exact."""
+
 _BOOTSTRAPS = 500
 
 _ONSETS = "b bl br d dr f fl g gr h k kl kr l m n p pr r s sk sl st t tr v vl z zv".split()
@@ -74,7 +81,8 @@ class SlotLevel:
 class PlaceboTable:
     """The levels of one method version on one model, and how they were measured."""
 
-    method_sha256: str
+    placebo_sha256: str
+    """Of the part of the method version that levels depend on."""
     weights_sha256: str
     names: tuple[str, ...]
     settings: dict[str, Any]
@@ -125,6 +133,26 @@ def made_up_names(count: int, known: NameIndex, seed: int = 0) -> list[str]:
     return list(names)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One made-up name in one slot of one game, with the coalitions that its value is found from."""
+
+    number: int
+    players: int
+    slot: int
+    game: Game
+    coalitions: tuple[int, ...]
+    marginals: tuple[int, ...] | None
+    """Coalitions that the name joins in drawn orders; None: all coalitions are valued."""
+
+    def phi(self, values: Mapping[int, int]) -> Fraction:
+        """The name's Shapley value, exact or the mean of drawn marginals."""
+        if self.marginals is None:
+            return shapley_values([values[c] for c in range(1 << self.players)], self.players)[self.slot]
+        joined = sum(values[before | 1 << self.slot] - values[before] for before in self.marginals)
+        return Fraction(joined, len(self.marginals))
+
+
 def calibrate(
     measurer: Measurer,
     method: MethodVersion,
@@ -133,43 +161,53 @@ def calibrate(
     *,
     contents: Sequence[str] = CONTENTS,
     names: int | None = None,
-    most_players: int = _MOST_PLAYERS,
+    sizes: Collection[int] = SIZES,
     progress: Callable[[int, int], None] | None = None,
 ) -> PlaceboTable:
-    """Measure what made-up names do for 2 to `most_players` players in every slot.
+    """Measure what made-up names do in games of each size.
 
     Each name has its own seed and, as far as they last, its own content, because the level of noise differs between
-    them. Games of one name share their coalitions: up to four players it is 24 pictures a name, not 68.
+    them. Games that the method plays exactly are calibrated slot by slot, exactly; games of one name share their
+    coalitions: up to four players it is 24 pictures a name, not 68.
+
+    In larger games, where the method draws orders, there are too many slots and coalitions for that. There one level
+    serves all slots of a size: each name takes one slot, the names the slots in turn, and its value is the mean of its
+    marginals over 4 drawn pairs of orders, some 18 pictures a name. What is drawn scatters more than what is exact,
+    so that the threshold is, if anything, too high: the error is never in favour of a name.
 
     Args:
         measurer: Renders and embeds.
         method: The method version; its protocol, characteristic function and quantile are used.
         template: Sampler, size and guidance of the platform's usual picture; prompt and seed are not used.
-        artists: Artists the model knows, who hold the other slots: at least `most_players` - 2.
+        artists: Artists the model knows, who hold the other slots: at least two fewer than the largest size.
         contents: Content prompts, taken in turn.
         names: How many made-up names; None takes the method's number.
-        most_players: Players of the largest game, content included.
+        sizes: Numbers of players, content included.
         progress: Called with pictures rendered so far and the most there can be.
 
     Raises:
-        Invalid: there are too few artists for the largest game.
+        Invalid: there are too few artists for the largest game, or a size is none that the method plays.
     """
-    if len(artists) < most_players - 2:
-        raise Invalid(f"Games of {most_players} players need {most_players - 2} artists of the catalogue.")
+    largest = max(sizes)
+    if min(sizes) < 2 or largest > method.maximum_players:
+        raise Invalid(f"Games of method {method.name} have 2 to {method.maximum_players} players.")
+    if len(artists) < largest - 2:
+        raise Invalid(f"Games of {largest} players need {largest - 2} artists of the catalogue.")
     made_up = made_up_names(names or method.placebo_names, NameIndex(artists))
     template = replace(template, steps=method.protocol_steps or template.steps)
+    valuer = Valuer(method.characteristic_function, measurer.engine.model)
 
-    tried: list[tuple[int, int, Game]] = []
-    requests: list[RenderRequest] = []
-    for number, name in enumerate(made_up):
-        content = contents[number % len(contents)]
-        wording = _WORDINGS[number % len(_WORDINGS)]
-        for players in range(2, most_players + 1):
-            others = [artists[(number + place) % len(artists)] for place in range(players - 2)]
-            for slot in range(1, players):
-                game = _game(content, wording, name, others, slot)
-                tried.append((players, slot, game))
-                requests += [replace(template, prompt=prompt, seed=1000 + number) for prompt in game.prompts]
+    tried = [
+        trial
+        for number, name in enumerate(made_up)
+        for players in sorted(sizes)
+        for trial in _trials(method, valuer, number, name, players, artists, contents)
+    ]
+    requests = [
+        replace(template, prompt=trial.game.prompt(coalition), seed=1000 + trial.number)
+        for trial in tried
+        for coalition in trial.coalitions
+    ]
 
     before = replace(measurer.engine.stats)
     most = len({measurer.engine.key(request) for request in requests})
@@ -182,16 +220,17 @@ def calibrate(
             progress(done, most)
 
     measured = iter(measurer.measure(requests, advance))
-    value_of = characteristic_function(method.characteristic_function)
     phi: dict[tuple[int, int], list[int]] = {}
-    for players, slot, game in tried:
-        embeddings = [next(measured).embedding for _ in game.prompts]
-        value = shapley_values(value_of(embeddings), players)[slot]
-        phi.setdefault((players, slot), []).append(round(value))
+    for trial in tried:
+        embeddings = {coalition: next(measured).embedding for coalition in trial.coalitions}
+        values = valuer.values(trial.game.canonical_prompt, trial.players, embeddings)
+        slots = [trial.slot] if trial.marginals is None else range(1, trial.players)
+        for slot in slots:
+            phi.setdefault((trial.players, slot), []).append(round(trial.phi(values)))
 
     after = measurer.engine.stats
     return PlaceboTable(
-        method_sha256=method.sha256.hex(),
+        placebo_sha256=method.placebo_sha256.hex(),
         weights_sha256=measurer.engine.model.weights_sha256.hex(),
         names=tuple(made_up),
         settings={
@@ -203,6 +242,9 @@ def calibrate(
             "negative_prompt": template.negative_prompt,
             "contents": list(contents),
             "artists": [artist.id for artist in artists],
+            "one_level_for_all_slots": [
+                size for size in sorted(sizes) if size > method.maximum_exact_players
+            ],
         },
         cost={
             "pictures": after.rendered - before.rendered,
@@ -213,6 +255,37 @@ def calibrate(
             for (players, slot), values in sorted(phi.items())
         ),
     )
+
+
+def _trials(
+    method: MethodVersion,
+    valuer: Valuer,
+    number: int,
+    name: str,
+    players: int,
+    artists: Sequence[NamedArtist],
+    contents: Sequence[str],
+) -> Iterator[_Trial]:
+    """The games of one size that a made-up name is tried in."""
+    others = [artists[(number + place) % len(artists)] for place in range(players - 2)]
+    content, wording = contents[number % len(contents)], _WORDINGS[number % len(_WORDINGS)]
+    if players <= method.maximum_exact_players:
+        for slot in range(1, players):
+            game = _game(content, wording, name, others, slot)
+            yield _Trial(number, players, slot, game, tuple(range(1 << players)), None)
+        return
+    slot = 1 + number % (players - 1)
+    game = _game(content, wording, name, others, slot)
+    marginals: list[int] = []
+    for pair in range(_PAIRS):
+        order = draw_order(method.placebo_sha256, name, pair, players)
+        place = order.index(slot)
+        marginals += [
+            sum(1 << other for other in order[:place]),
+            sum(1 << other for other in order[place + 1 :]),
+        ]
+    coalitions = valuer.always(players).union(marginals, (before | 1 << slot for before in marginals))
+    yield _Trial(number, players, slot, game, tuple(sorted(coalitions)), tuple(marginals))
 
 
 def _game(content: str, wording: str, name: str, others: Sequence[NamedArtist], slot: int) -> Game:
@@ -271,6 +344,6 @@ def read_tables(path: Path) -> list[PlaceboTable]:
 def find_table(
     tables: Sequence[PlaceboTable], method: MethodVersion, weights_sha256: bytes
 ) -> PlaceboTable | None:
-    """The table of this method version on this model, if it is among them."""
-    wanted = (method.sha256.hex(), weights_sha256.hex())
-    return next((table for table in tables if (table.method_sha256, table.weights_sha256) == wanted), None)
+    """The table of this method version's convention on this model, if it is among them."""
+    wanted = (method.placebo_sha256.hex(), weights_sha256.hex())
+    return next((table for table in tables if (table.placebo_sha256, table.weights_sha256) == wanted), None)

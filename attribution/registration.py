@@ -4,15 +4,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from attribution.characteristic import text_fault
+from attribution.embedding import embedding_sha256
 from attribution.method import MethodVersion, default_method, quick_method
 from attribution.pipeline import Model
 from attribution.placebo import PlaceboTable, find_table, read_tables
 from attribution.results import MethodVersionRow
-from database.errors import Invalid
+from database.errors import Invalid, NotFound
 from database.settings import get_settings
 
 _BUILT_IN = {"exact": default_method, "quick": quick_method}
@@ -50,11 +53,40 @@ def ensure_method(session: Session, method: MethodVersion, tables: Sequence[Plac
     )
     method_id = recorded_method(session, method)
     assert method_id is not None
+    _share_levels(session, method_id, method)
     for weights in sorted({table.weights_sha256 for table in tables}):
         table = find_table(tables, method, bytes.fromhex(weights))
         if table is not None:
             record_placebo(session, method_id, table)
     return method_id
+
+
+def _share_levels(session: Session, method_id: int, method: MethodVersion) -> None:
+    """Record the levels of other method versions that measure alike as this one's too: they were measured already."""
+    alike = [
+        row.id
+        for row in session.scalars(select(MethodVersionRow).where(MethodVersionRow.id != method_id))
+        if _placebo_sha256(row.document) == method.placebo_sha256
+    ]
+    if alike:
+        session.execute(
+            text(
+                "INSERT INTO attribution.placebo (method_id, weights_sha256, players, slot, mean, mean_standard_error,"
+                " threshold, threshold_standard_error, names, evidence)"
+                " SELECT :method_id, p.weights_sha256, p.players, p.slot, p.mean, p.mean_standard_error, p.threshold,"
+                " p.threshold_standard_error, p.names, p.evidence FROM attribution.placebo AS p"
+                " WHERE p.method_id = ANY(:alike) ORDER BY p.method_id ON CONFLICT DO NOTHING"
+            ),
+            {"method_id": method_id, "alike": alike},
+        )
+
+
+def _placebo_sha256(document: dict[str, Any]) -> bytes | None:
+    """What levels of a recorded method version depend on; None for another release's."""
+    try:
+        return MethodVersion.from_document(document).placebo_sha256
+    except Invalid:
+        return None
 
 
 def recorded_method(session: Session, method: MethodVersion) -> int | None:
@@ -98,6 +130,17 @@ def runnable_methods(session: Session, model: Model) -> dict[int, MethodVersion]
             method = MethodVersion.from_document(row.document)
         except Invalid:
             continue  # another release's: it will be carried out there
-        if method.dtype == dtype and method.embedding_sha256 == model.embedding_sha256.hex():
+        if method.dtype == dtype and fault(method, model) is None:
             found[row.id] = method
     return found
+
+
+def fault(method: MethodVersion, model: Model) -> str | None:
+    """Why pictures cannot be valued on this model as the method version says; None: they can."""
+    try:
+        there = embedding_sha256(method.embedding, model)
+    except NotFound as missing:
+        return missing.message
+    if method.embedding_sha256 != there.hex():
+        return f"method {method.name} is of another {method.embedding} embedding than this installation's"
+    return text_fault(model) if method.anchored_in_text else None

@@ -7,10 +7,22 @@ from fractions import Fraction
 from math import factorial
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, func, select, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from attribution.generation import Image
+from attribution.seeds import PromptShare
 from attribution.shapley import PlaceboLevel, PlayerResult, UnattributedReason
 from database.base import XID8, Base, Key, RecordedAt
 from database.engine import psycopg_connection
@@ -68,6 +80,7 @@ class Attribution(Base):
         CheckConstraint("status IN ('attributed', 'unattributed')", name="status_known"),
         CheckConstraint("(status = 'unattributed') = (reason IS NOT NULL)", name="reason_if_unattributed"),
         CheckConstraint("status = 'unattributed' OR players >= 2", name="players_if_attributed"),
+        CheckConstraint("orders IS NULL OR orders >= 4 AND denominator = orders", name="orders_are_counted"),
         Index(None, "recorded_at"),
         {"schema": "attribution"},
     )
@@ -80,7 +93,7 @@ class Attribution(Base):
     players: Mapped[int] = mapped_column(SmallInteger)
     """Number of players, content included; 0 where no game was played."""
     denominator: Mapped[int]
-    """players!, the common denominator of the numerators in the shares."""
+    """The common denominator of the numerators in the shares: players!, or `orders` where orders were drawn."""
     fidelity: Mapped[int | None]
     """cos(logged file, our own render) in 10^-9; None without a file."""
     reading: Mapped[dict[str, Any]]
@@ -90,6 +103,11 @@ class Attribution(Base):
     written_by: Mapped[int] = mapped_column(XID8, server_default=func.pg_current_xact_id())
     """The transaction that wrote it: shares and values join in that one only."""
     recorded_at: Mapped[RecordedAt]
+    orders: Mapped[int | None] = mapped_column(Integer)
+    """How many orders of joining were drawn (`attribution.estimator`); None: exact."""
+    further_seeds: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB(none_as_null=True))
+    """What the game gave from each further seed (`attribution.seeds`): `seed`, `values` and `picture_sha256` in the
+    order of the coalitions recorded, `paid` by slot over the denominator. None: the logged seed only."""
 
 
 class CoalitionValue(Base):
@@ -122,6 +140,11 @@ class AttributionShare(Base):
         CheckConstraint("(slot = 0) = (player = 'C')", name="content_in_slot_0"),
         CheckConstraint("(slot = 0) = (placebo_mean IS NULL) AND (slot = 0) = (placebo_threshold IS NULL)",
                         name="placebo_for_artists"),
+        CheckConstraint("standard_error >= 0", name="standard_error_not_negative"),
+        CheckConstraint("prompt_share_ppb BETWEEN 0 AND 1000000000 AND prompt_standard_error_ppb >= 0",
+                        name="prompt_share_in_range"),
+        CheckConstraint("(prompt_share_ppb IS NULL) = (prompt_standard_error_ppb IS NULL)",
+                        name="prompt_share_with_its_error"),
         UniqueConstraint("attribution_id", "player"),
         {"schema": "attribution"},
     )  # fmt: skip
@@ -138,16 +161,45 @@ class AttributionShare(Base):
     placebo_threshold: Mapped[int | None]
     paid_numerator: Mapped[int]
     share_ppb: Mapped[int]
+    standard_error: Mapped[int | None]
+    """Of phi, for what drawing orders adds, in 10^-9 of v; None: exact."""
+    prompt_share_ppb: Mapped[int | None]
+    """Share of what all seeds of the prompt pay; None with one seed."""
+    prompt_standard_error_ppb: Mapped[int | None]
+    """The prompt's standard error, by jackknife over the seeds; None with one seed, never 0 for want of others."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredCoalition:
     """v(S) of one coalition, with the evidence for it."""
 
+    coalition: int
+    """Bit 0 is content, bit i the artist in slot i."""
     value: int
     """10^-9."""
     picture_sha256: bytes
     prompt_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherSeed:
+    """What the game gave from another seed than the logged one."""
+
+    seed: int
+    values: Sequence[int]
+    """v(S) in 10^-9 of the coalitions that the logged seed's result has, in their order."""
+    pictures_sha256: Sequence[bytes]
+    paid: Sequence[int]
+    """By slot, over the denominator of the logged seed's result."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is recorded."""
+        return {
+            "seed": self.seed,
+            "values": list(self.values),
+            "picture_sha256": [digest.hex() for digest in self.pictures_sha256],
+            "paid": list(self.paid),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,22 +212,35 @@ class ImageResult:
     players: Sequence[PlayerResult]
     """By slot; empty where no game was played."""
     coalitions: Sequence[MeasuredCoalition]
-    """By bitmask; empty where no game was played."""
+    """By bitmask, all of them or those that drawn orders pass; empty where no game was played."""
     fidelity: int | None
     """cos(logged file, our own render) in 10^-9."""
     reading: Mapping[str, Any]
     environment: Mapping[str, Any]
+    orders: int | None = None
+    """How many orders were drawn; None: exact."""
+    standard_errors: Sequence[int] | None = None
+    """By slot, of phi in 10^-9, for what drawing orders adds; None: exact."""
+    further_seeds: Sequence[FurtherSeed] = ()
+    prompt: Sequence[PromptShare] | None = None
+    """By slot, the share over all seeds with its standard error; None with one seed."""
+
+    @property
+    def denominator(self) -> int:
+        """Of all numerators: n!, or the number of orders."""
+        return factorial(len(self.players)) if self.orders is None else self.orders
 
 
 _INSERT_ATTRIBUTIONS = text("""
     INSERT INTO attribution.attribution
-        (image_id, method_id, status, reason, players, denominator, fidelity, reading, environment)
+        (image_id, method_id, status, reason, players, denominator, fidelity, reading, environment, orders,
+         further_seeds)
     SELECT image_id, :method_id, CASE WHEN reason IS NULL THEN 'attributed' ELSE 'unattributed' END, reason, players,
-        denominator, fidelity, reading, environment
+        denominator, fidelity, reading, environment, orders, further_seeds
     FROM unnest(CAST(:image_id AS bigint[]), CAST(:reason AS text[]), CAST(:players AS smallint[]),
                 CAST(:denominator AS bigint[]), CAST(:fidelity AS bigint[]), CAST(:reading AS jsonb[]),
-                CAST(:environment AS jsonb[]))
-        AS given (image_id, reason, players, denominator, fidelity, reading, environment)
+                CAST(:environment AS jsonb[]), CAST(:orders AS integer[]), CAST(:further_seeds AS jsonb[]))
+        AS given (image_id, reason, players, denominator, fidelity, reading, environment, orders, further_seeds)
     ON CONFLICT (image_id, method_id) DO NOTHING
     RETURNING id, image_id
 """)
@@ -200,10 +265,12 @@ def record_results(session: Session, method_id: int, results: Sequence[ImageResu
             "image_id": [result.image_id for result in ordered],
             "reason": [result.reason for result in ordered],
             "players": [len(result.players) for result in ordered],
-            "denominator": [factorial(len(result.players)) for result in ordered],
+            "denominator": [result.denominator for result in ordered],
             "fidelity": [result.fidelity for result in ordered],
             "reading": [json.dumps(result.reading) for result in ordered],
             "environment": [json.dumps(result.environment) for result in ordered],
+            "orders": [result.orders for result in ordered],
+            "further_seeds": [_further_seeds(result) for result in ordered],
         },
     )
     ids = {image_id: key for key, image_id in rows}
@@ -214,22 +281,35 @@ def record_results(session: Session, method_id: int, results: Sequence[ImageResu
             " FROM STDIN"
         ) as copy:
             for key, result in new:
-                for coalition, measured in enumerate(result.coalitions):
+                for measured in result.coalitions:
                     copy.write_row(
-                        (key, coalition, measured.value, measured.picture_sha256, measured.prompt_sha256)
+                        (
+                            key,
+                            measured.coalition,
+                            measured.value,
+                            measured.picture_sha256,
+                            measured.prompt_sha256,
+                        )
                     )
         with cursor.copy(
             "COPY attribution.attribution_share (attribution_id, slot, player, phi_numerator, placebo_mean,"
-            " adjusted_numerator, placebo_threshold, paid_numerator, share_ppb) FROM STDIN"
+            " adjusted_numerator, placebo_threshold, paid_numerator, share_ppb, standard_error, prompt_share_ppb,"
+            " prompt_standard_error_ppb) FROM STDIN"
         ) as copy:
             for key, result in new:
                 for player in result.players:
-                    copy.write_row((key, *_share(player, factorial(len(result.players)))))
+                    copy.write_row((key, *_share(player, result)))
     return set(ids)
 
 
-def _share(player: PlayerResult, unit: int) -> tuple[int | str | None, ...]:
-    placebo = player.placebo
+def _further_seeds(result: ImageResult) -> str | None:
+    return (
+        json.dumps([further.to_json() for further in result.further_seeds]) if result.further_seeds else None
+    )
+
+
+def _share(player: PlayerResult, result: ImageResult) -> tuple[int | str | None, ...]:
+    placebo, unit, prompt = player.placebo, result.denominator, result.prompt
     return (
         player.slot,
         player.player,
@@ -239,12 +319,17 @@ def _share(player: PlayerResult, unit: int) -> tuple[int | str | None, ...]:
         None if placebo is None else placebo.threshold,
         _numerator(player.paid, unit),
         player.share_ppb,
+        None if result.standard_errors is None else result.standard_errors[player.slot],
+        None if prompt is None else prompt[player.slot].share_ppb,
+        None if prompt is None else prompt[player.slot].standard_error_ppb,
     )
 
 
 def _numerator(value: Fraction, unit: int) -> int:
     scaled = value * unit
-    assert scaled.denominator == 1, "every Shapley value of n players is a multiple of 1/n!"
+    assert scaled.denominator == 1, (
+        "every Shapley value is a multiple of 1/n!, every mean over orders of 1/orders"
+    )
     return scaled.numerator
 
 

@@ -1,7 +1,8 @@
 """From the coalition values of one image to exact shares: pure integer and rational arithmetic, no I/O.
 
 Values v(S) are integers in units of 10^-9, indexed by the coalition's bitmask: bit 0 is content (the model),
-bit k is the artist in slot k, in the order of naming. Everything is exact: SQL computes the same numbers.
+bit k is the artist in slot k, in the order of naming. Everything is exact: SQL computes the same numbers. Where there
+are too many coalitions to value, `attribution.estimator` draws orders; from its integers on the rest is the same.
 """
 
 from collections.abc import Sequence
@@ -128,35 +129,68 @@ def settle_game(
     minimum_gap: int = 0,
     baseline: Baseline = Baseline.EXCLUDED,
 ) -> Allocation:
-    """Settle one image's game of content and `artists` (ids by slot, in the order of naming).
+    """Settle one image's game of content and `artists` (ids by slot, in the order of naming), all 2^n values at hand.
 
     `values` are v(S) by bitmask, `placebo` the levels of this n by slot, `minimum_gap` the threshold of
     v(N) - v({}), all in units of 10^-9. Raises ValueError if their numbers do not fit or an artist is named
     twice.
     """
+    players = len(artists) + 1
+    return settle(
+        shapley_numerators(values, players),
+        factorial(players),
+        values[0],
+        artists,
+        placebo,
+        minimum_gap=minimum_gap,
+        baseline=baseline,
+    )
+
+
+def settle(
+    phi: Sequence[int],
+    unit: int,
+    nobody: int,
+    artists: Sequence[str],
+    placebo: Sequence[PlaceboLevel],
+    *,
+    minimum_gap: int = 0,
+    baseline: Baseline = Baseline.EXCLUDED,
+) -> Allocation:
+    """Settle one image's game from its Shapley values, exact or estimated.
+
+    Args:
+        phi: Shapley values by slot, times `unit`; they sum to (v(N) - v({})) x `unit`.
+        unit: their denominator.
+        nobody: v({}).
+        artists: ids by slot, in the order of naming; content is before them.
+        placebo: the levels of this n by slot.
+        minimum_gap: the threshold of v(N) - v({}).
+        baseline: who gets v({}).
+
+    Raises:
+        ValueError: their numbers do not fit, or an artist is named twice.
+    """
     if len(placebo) != len(artists):
         raise ValueError(f"{len(artists)} artists need a placebo level each, not {len(placebo)}")
-    if len({CONTENT_ID, *artists}) != len(artists) + 1:
+    if len({CONTENT_ID, *artists}) != len(artists) + 1 or len(phi) != len(artists) + 1:
         raise ValueError("every artist plays once, and none is called C")
-    players = len(artists) + 1
-    unit = factorial(players)
-    phi = shapley_numerators(values, players)
     pi = [level.mean * unit for level in placebo]
     adjusted = [phi[0] + sum(pi), *(value - mean for value, mean in zip(phi[1:], pi, strict=True))]
     earned = [
         value if value > max(0, level.threshold) * unit else 0
         for value, level in zip(adjusted[1:], placebo, strict=True)
     ]
-    gap = values[-1] - values[0]
-    content = max(0, gap * unit - sum(earned))
+    gap = sum(phi)
+    content = max(0, gap - sum(earned))
     if baseline is Baseline.MODEL:
-        content = max(0, content + values[0] * unit)
+        content = max(0, content + nobody * unit)
     paid = [content, *earned]
 
     reason: UnattributedReason | None = None
     if not artists:
         reason = UnattributedReason.NO_RECOGNISED_ARTIST
-    elif gap <= minimum_gap:
+    elif gap <= minimum_gap * unit:
         reason = UnattributedReason.BELOW_THRESHOLD
     elif not any(earned):
         reason = UnattributedReason.NO_ARTIST_EARNS
@@ -164,7 +198,7 @@ def settle_game(
     if reason is None:
         shares = largest_remainder(paid, ids, SHARE_SCALE)
     else:
-        paid = shares = [0] * players
+        paid = shares = [0] * len(ids)
     return Allocation(
         tuple(
             PlayerResult(
@@ -176,7 +210,7 @@ def settle_game(
                 paid=Fraction(paid[slot], unit),
                 share_ppb=shares[slot],
             )
-            for slot in range(players)
+            for slot in range(len(ids))
         ),
         reason,
     )

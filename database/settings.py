@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     """Path or hub id of the Stable Diffusion pipeline; None is the bundled miniature."""
     royalty_embedding_model: str | None = None
     """Path or hub id of the CLIP vision model; None is the pipeline's own folder `vision`, else CLIP ViT-L/14."""
+    royalty_dinov2: Path | None = None
+    """Folder of a DINOv2 model, for method versions that embed pictures with it; None: there is none here."""
     royalty_download: bool = False
     """Whether models that are not on this machine may be fetched from the hub."""
     royalty_method: str = "exact"

@@ -208,6 +208,6 @@ def test_an_image_that_breaks_the_render_fails_alone(tiny: Model, method: Method
 
 
 def test_more_players_than_the_method_plays_wait(tiny: Model, method: MethodVersion) -> None:
-    attributor = Attributor(tiny, replace(method, maximum_exact_players=2))
+    attributor = Attributor(tiny, replace(method, maximum_exact_players=2, maximum_players=2))
     found = one(attributor, image(tiny, prompt="a ring by Bruno Keller and Amara Diallo"))
     assert isinstance(found, Waits) and "3 players" in found.reason

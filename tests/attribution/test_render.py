@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from attribution.characteristic import UNIT, Embedder, Measurer, characteristic_function, cosine
+from attribution.characteristic import UNIT, Measurer, characteristic_function, cosine
+from attribution.embedding import CLIP, TowerEmbedder, make_embedder
 from attribution.game import build_game
 from attribution.name_index import NameIndex
 from attribution.pipeline import Model
@@ -45,35 +46,6 @@ def float_pictures(engine: RenderEngine, requests: Sequence[RenderRequest]) -> l
             for index in indices:
                 pictures[index] = image
     return pictures
-
-
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_the_same_pictures_as_the_pipeline(
-    tiny: Model, scheduler: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    requests = [
-        request_for(tiny, "a big star", scheduler=scheduler, guidance=7.5),
-        request_for(tiny, "", scheduler=scheduler, guidance=7.5),
-        request_for(tiny, "a star by amara diallo", scheduler=scheduler, seed=2, negative_prompt="circle"),
-        request_for(tiny, "art", scheduler=scheduler, seed=3, guidance=1.0),
-        request_for(tiny, "a circle " * 50, scheduler=scheduler, seed=4, guidance=2.0),
-        request_for(tiny, "a circle", scheduler=scheduler, steps=5, width=48, height=32),
-    ]
-    ours = float_pictures(RenderEngine(tiny, bucket=6), requests)
-    # Put back afterwards: other tests log what this pipeline is made with.
-    monkeypatch.setattr(tiny.pipeline, "scheduler", make_scheduler(scheduler, requests[0].scheduler_config))
-    for request, picture in zip(requests, ours, strict=True):
-        theirs = tiny.pipeline(
-            request.prompt,
-            negative_prompt=request.negative_prompt,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance,
-            width=request.width,
-            height=request.height,
-            generator=torch.Generator().manual_seed(request.seed),
-            output_type="pt",
-        ).images[0]
-        assert (picture - theirs).abs().max() < 1e-4
 
 
 def test_rows_of_one_bucket_do_not_depend_on_their_neighbours(tiny: Model) -> None:
@@ -209,7 +181,8 @@ def test_a_picture_file_embeds_as_what_it_was_saved_from(tiny: Model, tmp_path: 
     Image.fromarray(picture).save(tmp_path / "star.png")
     read_back = np.asarray(Image.open(tmp_path / "star.png"))
     [measured] = measurer.measure([star])
-    assert cosine(measurer.embedder.embed_picture(read_back), measured.embedding) == UNIT
+    (embedding,) = measurer.embedder.embed(torch.from_numpy(read_back.copy())[None])
+    assert cosine(embedding, measured.embedding) == UNIT
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 64), (32, 48), (100, 80), (24, 24)])
@@ -220,7 +193,9 @@ def test_preprocessing_is_the_image_processors(tiny: Model, tiny_folder: Any, si
     )
     theirs = processor(images=smooth, return_tensors="pt").pixel_values
     pixels = torch.from_numpy(np.asarray(smooth).copy()).permute(2, 0, 1)[None]
-    ours = Embedder(tiny).preprocess(pixels)
+    embedder = make_embedder(CLIP, tiny)
+    assert isinstance(embedder, TowerEmbedder)
+    ours = embedder.preprocess(pixels)
     assert ours.shape == theirs.shape
     # The processor rounds to whole pixel values between its steps.
     assert (ours - theirs).abs().max() < 3 / 255 / 0.5

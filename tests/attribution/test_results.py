@@ -43,7 +43,9 @@ def result(image_id: int, reason: UnattributedReason | None = None) -> ImageResu
         image_id=image_id,
         reason=settled.reason,
         players=settled.players,
-        coalitions=[MeasuredCoalition(value, digest, digest) for value in VALUES],
+        coalitions=[
+            MeasuredCoalition(coalition, value, digest, digest) for coalition, value in enumerate(VALUES)
+        ],
         fidelity=None,
         reading={"mentions": []},
         environment={"device": "cpu"},

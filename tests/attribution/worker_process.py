@@ -87,7 +87,7 @@ def no_effect(model: Model) -> PlaceboTable:
     """Levels by which a made-up name does nothing: the tiny model's pictures mean nothing anyway."""
     method = quick_method(model)
     return PlaceboTable(
-        method_sha256=method.sha256.hex(),
+        placebo_sha256=method.placebo_sha256.hex(),
         weights_sha256=model.weights_sha256.hex(),
         names=(),
         settings={},

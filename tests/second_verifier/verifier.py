@@ -600,10 +600,10 @@ FROZEN = {
         " scheduler_config, eta, model, weights_sha256, latents_sha256, file, file_sha256, customer, artists, extra,"
         " generated_at, recorded_at",
         "attribution": "id, image_id, method_id, status, reason, players, denominator, fidelity, reading,"
-        " environment, written_by, recorded_at",
+        " environment, written_by, recorded_at, orders, further_seeds",
         "coalition_value": "attribution_id, coalition, value, picture_sha256, prompt_sha256",
         "attribution_share": "attribution_id, slot, player, phi_numerator, placebo_mean, adjusted_numerator,"
-        " placebo_threshold, paid_numerator, share_ppb",
+        " placebo_threshold, paid_numerator, share_ppb, standard_error, prompt_share_ppb, prompt_standard_error_ppb",
         "method_version": "id, sha256, name, document, recorded_at",
         "placebo": "method_id, weights_sha256, players, slot, mean, mean_standard_error, threshold,"
         " threshold_standard_error, names, evidence, recorded_at",
