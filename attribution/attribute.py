@@ -108,17 +108,19 @@ class Attributor:
         model: the loaded pipeline with its embedding.
         method: the method version; its first bucket is rendered with, a later one for pictures of a size for which
             memory did not suffice.
+        buckets: others than the method's: what was attributed in a later bucket is verified in that one.
 
     Raises:
         NotFound, Invalid: this model cannot carry the method version out.
     """
 
-    def __init__(self, model: Model, method: MethodVersion) -> None:
+    def __init__(self, model: Model, method: MethodVersion, *, buckets: Sequence[int] | None = None) -> None:
         self.model = model
         self.method = method
+        self._buckets = tuple(buckets or method.buckets)
         self._valuer = Valuer(method.characteristic_function, model)
         self._embedder = make_embedder(method.embedding, model)
-        self.measurer = self._new_measurer(method.buckets[0])
+        self.measurer = self._new_measurer(self._buckets[0])
         """Renders with the first bucket."""
         self._smaller: dict[int, Measurer] = {}
         """By bucket, those that came into use."""
@@ -130,7 +132,7 @@ class Attributor:
         return Measurer(engine, self._embedder)
 
     def _measurer(self, bucket: int) -> Measurer:
-        if bucket == self.method.buckets[0]:
+        if bucket == self._buckets[0]:
             return self.measurer
         # All coalitions of an image are rendered in one bucket: each has a memory of its own.
         if bucket not in self._smaller:
@@ -138,12 +140,12 @@ class Attributor:
         return self._smaller[bucket]
 
     def _bucket(self, image: LoggedImage) -> int:
-        return self._bucket_of.get((image.width, image.height), self.method.buckets[0])
+        return self._bucket_of.get((image.width, image.height), self._buckets[0])
 
     @property
     def batch(self) -> int:
         """Images to take at once: enough that few samples of the last bucket are padding."""
-        return self.method.buckets[0]
+        return self._buckets[0]
 
     def attribute(
         self,
@@ -301,8 +303,7 @@ class Attributor:
         if len(sizes) > 1:
             return {key: found for same in sizes.values() for key, found in self._played(same).items()}
         ((width, height),) = sizes
-        buckets = self.method.buckets
-        later = buckets[buckets.index(bucket) + 1 :]
+        later = self._buckets[self._buckets.index(bucket) + 1 :]
         if not later:
             _log.warning("out of memory", bucket=bucket, width=width, height=height)
             reason = f"out of memory: pictures of {width} by {height} pixels do not fit {bucket} at a time, and the"
