@@ -462,7 +462,10 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, of the device or of this machine: torch says the latter in a message only."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(
+        sign in str(error)
+        for sign in ("can't allocate memory", "could not create a primitive", "could not create a memory")
+    )
 
 
 def _fidelity(image: LoggedImage, logged: Embedding, ours: Embedding) -> int | Fails:
