@@ -1,6 +1,7 @@
 """The true game: train the model again without each set of artists, and draw the same pictures.
 
-python -m benchmarks.validity.retrain [--work DIR] [--minutes N] [--collect FILE]
+python -m benchmarks.validity.retrain [--work DIR] [--minutes N]
+python -m benchmarks.validity.retrain [--work DIR] --collect FILE
 
 One base learns content alone. From it every coalition of the four artists is fine-tuned for the same number of steps
 on the works of its members (a work by several of them counts only where all are members), with the same random draws,
@@ -29,8 +30,11 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
+from PIL import Image as Picture
 
+from attribution.embedding import CLIP, DESCRIPTOR, make_embedder
 from attribution.game import build_game
+from attribution.method import MINIATURE_GUIDANCE, MINIATURE_STEPS
 from attribution.miniature.autoencoder import encode
 from attribution.miniature.calibrate import usual_request
 from attribution.miniature.dataset import Example, random_example
@@ -41,8 +45,10 @@ from attribution.miniature.vision import blank_image
 from attribution.name_index import NameIndex
 from attribution.pipeline import Model, load_model
 from attribution.placebo import BareArtist
-from attribution.render import RenderEngine, RenderRequest
+from attribution.render import RenderEngine, RenderRequest, to_pixels
 from benchmarks.validity.scenes import COALITIONS, EVERYBODY, PLAYERS, Query, members, queries
+from benchmarks.validity.true_game import JUDGES, PIXELS, UNIT, write
+from database.errors import Invalid
 
 BASE_STEPS = 1000
 STEPS = 350
@@ -54,6 +60,8 @@ _BASE_RATE, _RATE = 1.5e-3, 1.0e-3
 _EXAMPLES_SEED, _BASE_SEED = 100, 200
 _CHECKPOINT_EVERY = 100
 _BUCKET = 16
+_GO_ON = 75
+"""Exit status where runs are left: `EX_TEMPFAIL`, try again."""
 
 Pictures = NDArray[np.uint8]
 """Shape (count, 64, 64, 3)."""
@@ -138,10 +146,16 @@ def trainings(steps: int = STEPS) -> list[Training]:
             run_name(coalition, replicate), coalition, 1000 + replicate, steps, _RATE, begins_from=BASE.name
         )
 
-    first, *further = range(REPLICATES)
-    order = [(EVERYBODY, first), *((EVERYBODY, replicate) for replicate in further)]
-    order += [(coalition, replicate) for replicate in range(REPLICATES) for coalition in COALITIONS[:-1]]
-    return [BASE, *(run(coalition, replicate) for coalition, replicate in order)]
+    everybody = [run(EVERYBODY, replicate) for replicate in range(REPLICATES)]
+    # Pairs last: where time ends before the last replicate, what it has is still large and small coalitions alike.
+    order = sorted(
+        COALITIONS[:-1], key=lambda coalition: (coalition.bit_count() == 2, -coalition.bit_count())
+    )
+    return [
+        BASE,
+        *everybody,
+        *(run(coalition, replicate) for replicate in range(REPLICATES) for coalition in order),
+    ]
 
 
 def run_name(coalition: int, replicate: int) -> str:
@@ -288,7 +302,7 @@ class Trainer:
                 training.name, [(prompt, query.seed) for query in images for prompt in prompts_of(query)]
             )
         beside = self.folder.path / f"{training.name}.{os.getpid()}.npz"
-        np.savez_compressed(beside, **drawn)
+        np.savez_compressed(beside, allow_pickle=False, **drawn)
         beside.replace(self.folder.pictures(training.name))
 
     def _render(self, name: str, wanted: Sequence[tuple[str, int]]) -> Pictures:
@@ -335,7 +349,7 @@ def work(folder: Folder, minutes: float) -> bool:
             if folder.pictures(training.name).exists():
                 continue
             # Without the base nothing can begin: whoever finds it taken waits for it.
-            with folder.claim(training.name, wait=training is BASE or training.name == BASE.name) as mine:
+            with folder.claim(training.name, wait=training.begins_from is None) as mine:
                 if not mine or folder.pictures(training.name).exists():
                     continue
                 if not folder.weights(training.name).exists():
@@ -347,15 +361,138 @@ def work(folder: Folder, minutes: float) -> bool:
     return all(folder.pictures(training.name).exists() for training in trainings())
 
 
+def collect(folder: Folder) -> dict[str, Any]:
+    """What is kept of the finished runs: settings, hashes of their weights, and the values of their pictures.
+
+    Raises:
+        Invalid: the trainings on everybody, or all of the first replicate, are not finished.
+    """
+    finished = {name for name in (run.name for run in trainings()) if folder.pictures(name).exists()}
+    needed = {run_name(EVERYBODY, replicate) for replicate in range(REPLICATES)}
+    needed |= {run_name(coalition, 0) for coalition in COALITIONS}
+    if missing := sorted(needed - finished):
+        raise Invalid(
+            f"{folder.path} lacks the runs {', '.join(missing)}: train them first, without --collect."
+        )
+
+    model = load_model(device="cpu")
+    shown = queries()
+    drawn = {name: dict(np.load(folder.pictures(name))) for name in sorted(finished)}
+
+    embedders = {judge: make_embedder(judge, model) for judge in (CLIP, DESCRIPTOR)}
+
+    def look(pictures: Pictures) -> dict[str, NDArray[np.float64]]:
+        pixels = torch.from_numpy(pictures)
+        flat = pictures.reshape(len(pictures), -1).astype(np.float64) / 255
+        return {PIXELS: flat} | {
+            judge: np.stack(embedder.embed(pixels)) for judge, embedder in embedders.items()
+        }
+
+    looks = {name: look(pictures["queries"]) for name, pictures in drawn.items()}
+    works = _works_of_each()
+    similar_to = {
+        judge: [np.stack(embedder.embed(one)) for one in works] for judge, embedder in embedders.items()
+    }
+    originals: list[list[dict[str, Any]]] = [[] for _ in shown]
+    for original in range(REPLICATES):
+        name = run_name(EVERYBODY, original)
+        games, first = look(drawn[name]["coalitions"]), 0
+        for place, query in enumerate(shown):
+            size = 2 << len(query.names)
+            entry: dict[str, Any] = {}
+            for judge in JUDGES:
+                anchor = looks[name][judge][place]
+                entry[judge] = {
+                    "prompt_game": [
+                        _nearness(judge, one, anchor) for one in games[judge][first : first + size]
+                    ],
+                    "retrained": [
+                        [
+                            _nearness(judge, looks[run][judge][place], anchor) if run in finished else None
+                            for run in (run_name(coalition, replicate) for coalition in COALITIONS)
+                        ]
+                        for replicate in range(REPLICATES)
+                    ],
+                }
+                if judge in similar_to:
+                    similar = [theirs @ anchor for theirs in similar_to[judge]]
+                    entry[judge]["mean_similarity"] = [round(float(one.mean()) * UNIT) for one in similar]
+                    entry[judge]["nearest_similarity"] = [round(float(one.max()) * UNIT) for one in similar]
+            originals[place].append(entry)
+            first += size
+    return {
+        "command": "python -m benchmarks.validity.retrain --collect FILE",
+        "settings": {
+            "players": list(PLAYERS),
+            "works": EXAMPLES,
+            "pictures_per_step": BATCH,
+            "base": {"steps": BASE_STEPS, "rate": _BASE_RATE, "seed": _BASE_SEED},
+            "coalitions": {
+                "steps": STEPS,
+                "rate": _RATE,
+                "seeds": [run.seed for run in trainings()[1 : 1 + REPLICATES]],
+            },
+            "drawn_with": {"steps": MINIATURE_STEPS, "guidance": str(MINIATURE_GUIDANCE)},
+            "weights_sha256": model.weights_sha256.hex(),
+            "embedding_sha256": model.embedding_sha256.hex(),
+            "torch": torch.__version__,
+        },
+        "runs": {name: weights_sha256(torch.load(folder.weights(name))) for name in sorted(finished)},
+        "pictures": [
+            {"shape": query.shape, "names": list(query.names), "seed": query.seed, "originals": entries}
+            for query, entries in zip(shown, originals, strict=True)
+        ],
+    }
+
+
+def _nearness(judge: str, one: NDArray[np.float64], other: NDArray[np.float64]) -> int:
+    """How near two pictures are to a judge, in parts of `UNIT`."""
+    return round(float(1 - np.abs(one - other).mean() if judge == PIXELS else one @ other) * UNIT)
+
+
+def _works_of_each() -> list[torch.Tensor]:
+    """The works that each artist made alone, uint8 of shape (works, 64, 64, 3) for each."""
+    examples, images = draw_works(EXAMPLES)
+    pixels = to_pixels((images / 2 + 0.5).clamp(0, 1))
+    return [
+        pixels[[row for row, example in enumerate(examples) if example.names == (name,)]] for name in PLAYERS
+    ]
+
+
+def save_sheet(folder: Folder, place: int, file: Path) -> None:
+    """One picture as each coalition's model draws it, most artists first, the first replicate above the second."""
+    order = sorted(COALITIONS, key=lambda coalition: (-coalition.bit_count(), coalition))
+    blank = np.full((64, 64, 3), 255, dtype=np.uint8)
+    rows = []
+    for replicate in range(REPLICATES):
+        files = [folder.pictures(run_name(coalition, replicate)) for coalition in order]
+        rows.append([np.load(one)["queries"][place] if one.exists() else blank for one in files])
+    Picture.fromarray(np.concatenate([np.concatenate(row, 1) for row in rows])).save(file, optimize=True)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "royalty-retraining")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "royalty-retraining",
+        help="folder of checkpoints, weights and pictures",
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many, to go on later")
+    parser.add_argument(
+        "--collect", type=Path, metavar="FILE", help="train nothing; write the values of what is finished"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    finished = work(Folder(arguments.work), arguments.minutes)
-    sys.exit(0 if finished else 75)
+    folder = Folder(arguments.work)
+    if arguments.collect is None:
+        sys.exit(0 if work(folder, arguments.minutes) else _GO_ON)
+    try:
+        document = collect(folder)
+    except Invalid as error:
+        sys.exit(error.message)
+    write(document, arguments.collect)
 
 
 if __name__ == "__main__":
