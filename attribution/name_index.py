@@ -1,20 +1,23 @@
 """Which words may name an artist of the catalogue: full names, aliases, surnames, reversed names and misspellings."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
-from itertools import pairwise
+from functools import lru_cache
+from itertools import groupby, pairwise
 from typing import Protocol
 
 from attribution.prompt_words import Word, split_words
 from attribution.vocabulary import (
+    COLLECTIVES,
     FUSED_SUFFIXES,
-    GIVEN_NAMES,
+    GROWN_SUFFIXES,
+    INFLECTIONS,
     NAME_ENDINGS,
     PARTICLES,
     english,
+    given_names,
     proper_names,
 )
 
@@ -27,6 +30,12 @@ _LOOKED_AT_FOR_MISSPELLINGS = 100
 
 _PREFIX = 6
 """Letters by which words are known not to begin any name."""
+
+_LONG_ENOUGH_TO_VOUCH = 6
+"""Letters of a name that, written right, allow for slips in the rest of it."""
+
+_LOST_ENDINGS = ("o", "e", "s", "i", "a", "io", "is", "us", "y")
+"""What a name may lose before an ending: Caravagg(io)-esque, Pollock-ian, Rubens as Ruben-esque."""
 
 _NEIGHBOURS = frozenset(
     "manet monet millet millais klee klein bosch busch munch mucha redon rodin ribera rivera bernini bellini cellini "
@@ -64,6 +73,9 @@ class Rule(StrEnum):
     SHORTENED = "without middle names"
     SURNAME = "surname"
 
+
+_RUN_TOGETHER = frozenset({Rule.NAME, Rule.ALIAS, Rule.SURNAME})
+"""Names that people write in one word."""
 
 _RANK = {rule: rank for rank, rule in enumerate(Rule)}
 
@@ -116,11 +128,20 @@ class NameIndex:
         self._prefixes = {compact[:length] for compact in self._exact for length in range(1, _PREFIX + 1)}
         self._longest = max(map(len, self._exact), default=0)
         self._most_words = max((len(p.words) for ps in self._exact.values() for p in ps), default=0)
-        self._near = _NearIndex(self._exact)
-
-    @cached_property
-    def _all_words(self) -> frozenset[str]:
-        return frozenset(word for words in self._own_words.values() for word in words)
+        self._all_words = frozenset(word for words in self._own_words.values() for word in words)
+        self._by_first: dict[str, list[Pattern]] = defaultdict(list)
+        self._by_start: dict[tuple[str, str], list[Pattern]] = defaultdict(list)
+        for patterns in self._exact.values():
+            for pattern in patterns:
+                if len(pattern.words) > 1:
+                    self._by_first[pattern.words[0]].append(pattern)
+                    self._by_start[pattern.words[:2]].append(pattern)
+        self._near_words = _NearIndex(self._all_words)
+        self._near_names = _NearIndex(
+            compact
+            for compact, patterns in self._exact.items()
+            if any(len(p.words) > 1 and p.rule in _RUN_TOGETHER for p in patterns)
+        )
 
     def own_words(self, artist_id: str) -> frozenset[str]:
         """Every word of every name of an artist."""
@@ -175,67 +196,141 @@ class NameIndex:
 
     def _misspelt_at(self, words: Sequence[Word], first: int) -> Candidate | None:
         best: Candidate | None = None
-        for last, readings in self._windows(words, first):
-            if last - first >= self._most_words:
-                break
-            reading = readings[0]
-            near: list[tuple[int, Pattern]] = []
-            for compact in self._near.lookup(reading):
-                for pattern in self._exact[compact]:
+        near = sorted(self._near_patterns(words, first), key=lambda match: match[0])
+        for last, matches in groupby(near, key=lambda match: match[0]):
+            by_distance = defaultdict(list)
+            for _, pattern, distance in matches:
+                by_distance[distance].append(pattern)
+            closest = min(by_distance)
+            if best is None or closest <= best.distance:
+                best = Candidate(first, last, _surest(by_distance[closest]), closest, "")
+        return best or self._misspelt_with_suffix(words[first], first)
+
+    def _near_patterns(self, words: Sequence[Word], first: int) -> Iterator[tuple[int, Pattern, int]]:
+        """Last word, pattern and distance of every misspelt name that begins at the word."""
+        begins = self._near_words.lookup(words[first])
+        tried: set[Pattern] = set()
+
+        def part_by_part(patterns: Iterable[Pattern]) -> Iterator[tuple[int, Pattern, int]]:
+            for pattern in patterns:
+                last = first + len(pattern.words) - 1
+                if pattern in tried or last >= len(words):
+                    continue
+                tried.add(pattern)
+                if all(words[at].gap not in (",", ":") for at in range(first + 1, last + 1)):
                     distance = self._misspelling(words[first : last + 1], pattern)
                     if distance is not None:
-                        near.append((distance, pattern))
-            if not near:
+                        yield last, pattern, distance
+
+        for begin in begins:
+            yield from part_by_part(p for p in self._exact.get(begin, ()) if len(p.words) == 1)
+            if len(begin) >= _LONG_ENOUGH_TO_VOUCH:
+                yield from part_by_part(self._by_first.get(begin, ()))
+        if first + 1 < len(words) and words[first + 1].gap not in (",", ":"):
+            ends = self._near_words.lookup(words[first + 1])
+            for begin in begins:
+                for end in ends:
+                    yield from part_by_part(self._by_start.get((begin, end), ()))
+        together = ""
+        for last in range(first, min(len(words), first + self._most_words)):
+            if last > first and words[last].gap != "":
+                break
+            together += words[last].text
+            if len(together) > self._longest + 2:
+                break
+            if not _unknown(together) or (last > first and words[last].text in self._all_words):
                 continue
-            closest = min(distance for distance, _ in near)
-            if best is None or closest <= best.distance:
-                patterns = [pattern for distance, pattern in near if distance == closest]
-                best = Candidate(first, last, _surest(patterns), closest, "")
-        return best
+            if words[first].text in self._all_words:
+                continue
+            for compact in self._near_names.near(together):
+                for pattern in self._exact[compact]:
+                    if len(pattern.words) != last - first + 1:
+                        distance = _allowed(edit_distance(together, compact, 2), len(compact), alone=True)
+                        if distance is not None:
+                            yield last, pattern, distance
+
+    def _misspelt_with_suffix(self, word: Word, at: int) -> Candidate | None:
+        """A misspelt surname with an ending grown onto it ("beksinsky-esque" in one word)."""
+        if not _unknown(word.text):
+            return None
+        for suffix in GROWN_SUFFIXES:
+            base = word.text.removesuffix(suffix)
+            if base == word.text or len(base) < _LONG_ENOUGH_TO_VOUCH or not _unknown(base):
+                continue
+            patterns = [
+                pattern
+                for name in self._near_words.near(base)
+                for pattern in self._exact.get(name, ())
+                if len(pattern.words) == 1 and base not in _NEIGHBOURS and edit_distance(base, name, 1) == 1
+            ]
+            if patterns:
+                return Candidate(at, at, _surest(patterns), 1, suffix)
+        return None
 
     def _misspelling(self, written: Sequence[Word], pattern: Pattern) -> int | None:
-        """Edit distance if the written words are plausibly the pattern misspelt, else None."""
+        """Edit distance if the written words are plausibly the pattern misspelt, part by part, else None."""
         if any(word.gap == "&" for word in written[1:]):
             return None
-        parts = [word.text for word in written]
-        if len(parts) != len(pattern.words):
-            unspaced = all(word.gap == "" for word in written[1:])
-            if not unspaced or not _unknown("".join(parts)) or any(part in self._all_words for part in parts):
-                return None
-            return _allowed(
-                edit_distance("".join(parts), pattern.compact, 2), len(pattern.compact), alone=True
-            )
         total = 0
-        vouched = sum(
-            len(word) for part, word in zip(parts, pattern.words, strict=True) if _vouches(part, word)
-        )
-        for part, word in zip(parts, pattern.words, strict=True):
-            if part == word:
+        pairs = [(word, word.text, name) for word, name in zip(written, pattern.words, strict=True)]
+        vouched = sum(len(name) for word, part, name in pairs if _vouches(word, part, name))
+        for word, part, name in pairs:
+            if part == name or _is_inflected(word, name):
                 continue
-            if part in PARTICLES and word in PARTICLES:
+            if part in PARTICLES and name in PARTICLES:
                 total += 1
                 continue
-            others = vouched - len(word) * _vouches(part, word)
-            distance = edit_distance(part, word, 2)
-            if others < 6:
-                distance = _allowed(distance, len(word), alone=len(pattern.words) == 1)
+            others = vouched - len(name) * _vouches(word, part, name)
             known = part in self._all_words or part in _NEIGHBOURS
             # The rest of a full name vouches for its misspelt part; a surname alone must be a word of no meaning.
-            if distance is None or known or len(word) < _SHORTEST_SURNAME or not (others or _unknown(part)):
+            if known or len(name) < _SHORTEST_SURNAME or not (others or _unknown(part)):
+                return None
+            distance = 1 if _has_doubled_letters(part, name) else edit_distance(part, name, 2)
+            if others < _LONG_ENOUGH_TO_VOUCH:
+                distance = _allowed(distance, len(name), alone=len(pattern.words) == 1)
+            if distance is None:
                 return None
             total += distance
         return total if total <= 2 else None
 
 
-def _vouches(part: str, word: str) -> bool:
+def _vouches(written: Word, part: str, name: str) -> bool:
     """Whether a written word leaves no doubt which name it belongs to: equal, or long and nearly so."""
-    if part == word:
-        return word not in PARTICLES
-    return len(word) >= 8 and _unknown(part) and edit_distance(part, word, 1) is not None
+    if part == name or _is_inflected(written, name):
+        return name not in PARTICLES
+    return len(name) >= 8 and _unknown(part) and edit_distance(part, name, 1) is not None
+
+
+@lru_cache(maxsize=65_536)
+def _bases(part: str, other_script: bool) -> frozenset[str]:
+    """What the word may be the inflected form of: "Beksinskiego", "Айвазовского"."""
+    if not other_script and not _unknown(part):
+        return frozenset()
+    return frozenset(
+        part.removesuffix(ending) + base
+        for ending, bases in INFLECTIONS.items()
+        # Written in Latin letters, a short ending is more likely the end of another word.
+        if part.endswith(ending) and (other_script or len(ending) > 2) and len(part) - len(ending) >= 3
+        for base in bases
+    )
+
+
+def _is_inflected(written: Word, name: str) -> bool:
+    return name in _bases(written.text, written.other_script)
+
+
+def _squeezed(word: str) -> str:
+    """The word with every letter once where it stands several times in a row."""
+    return "".join(letter for letter, _ in groupby(word))
+
+
+def _has_doubled_letters(part: str, name: str) -> bool:
+    """Whether the word is the name with letters typed several times."""
+    return len(part) > len(name) and _squeezed(part) == _squeezed(name)
 
 
 def _unknown(word: str) -> bool:
-    return word not in english() and word not in proper_names() and word not in GIVEN_NAMES
+    return word not in english() and word not in proper_names() and word not in given_names()
 
 
 def _allowed(distance: int | None, length: int, *, alone: bool) -> int | None:
@@ -279,9 +374,9 @@ def _without_suffix(reading: str, word: Word) -> Iterator[tuple[str, str]]:
         if suffix == "s" and (len(base) < 5 or not _unknown(word.text)):
             continue
         yield base, suffix
-        if suffix in ("esque", "ish", "ian"):
-            for vowel in ("o", "e", "s", "i", "a"):
-                yield base + vowel, suffix
+        if suffix in GROWN_SUFFIXES:
+            for ending in _LOST_ENDINGS:
+                yield base + ending, suffix
 
 
 def _patterns(artist: NamedArtist) -> Iterator[Pattern]:
@@ -297,7 +392,7 @@ def _patterns(artist: NamedArtist) -> Iterator[Pattern]:
                 continue
             given, surname = split_name(texts)
             compact = "".join(surname)
-            if not given or len(compact) < _SHORTEST_SURNAME:
+            if not given or len(compact) < _SHORTEST_SURNAME or COLLECTIVES.intersection(given):
                 continue
             yield Pattern(artist.id, alias, (*surname, *given), Rule.REVERSED)
             yield Pattern(artist.id, alias, (*(word[0] for word in given), *surname), Rule.INITIALS)
@@ -337,53 +432,80 @@ def _spellings(alias: str) -> Iterator[str]:
 
 
 class _NearIndex:
-    """Strings by the pieces that survive up to two edits: with d edits one of more than 2d pieces is untouched."""
+    """Strings by what is left of them after an edit.
 
-    _SHORTEST = 5
+    Within one edit two strings share a string that is either of them, or either with one letter left out. Within two,
+    one of four pieces is untouched, and moved by at most two places; that is looked for in long strings only.
+    """
+
+    _SHORTEST, _SHORTEST_LONG = 4, 8
 
     def __init__(self, strings: Iterable[str]) -> None:
-        self._by_piece: dict[tuple[int, int, int, str], list[str]] = defaultdict(list)
-        for string in strings:
-            for edits in (1, 2):
-                for number, start, piece in _pieces(string, edits):
-                    self._by_piece[edits * 1000 + len(string), number, start, piece].append(string)
+        self._strings = frozenset(string for string in strings if len(string) >= self._SHORTEST)
+        self._by_rest: dict[str, list[str]] = defaultdict(list)
+        self._by_piece: dict[tuple[int, int, str], list[str]] = defaultdict(list)
+        self._by_squeezed: dict[str, list[str]] = defaultdict(list)
+        for string in sorted(self._strings):
+            self._by_squeezed[_squeezed(string)].append(string)
+            for rest in _rests(string):
+                self._by_rest[rest].append(string)
+            if len(string) >= self._SHORTEST_LONG:
+                for number, (start, end) in enumerate(_cuts(len(string))):
+                    self._by_piece[len(string), number, string[start:end]].append(string)
+        self._nearest = lru_cache(maxsize=16_384)(self._search)
 
-    def lookup(self, string: str) -> list[str]:
-        """Candidates within a small edit distance of the string, in the order of indexing; to be checked."""
-        found: dict[str, None] = {}
-        if not self._SHORTEST - 1 <= len(string) <= 60:
-            return []
-        for edits in (1, 2):
-            for length in range(len(string) - edits, len(string) + edits + 1):
-                for number, (start, end) in enumerate(_cuts(length, edits)):
-                    for shift in range(-edits, edits + 1):
-                        if start + shift < 0:
-                            continue
-                        piece = string[start + shift : end + shift]
-                        for match in self._by_piece.get((edits * 1000 + length, number, start, piece), ()):
-                            found[match] = None
-        found.pop(string, None)
-        return list(found)
+    def lookup(self, word: Word) -> Mapping[str, None]:
+        """The word itself, what it may be inflected from or grown out of, and what is near to it."""
+        text = word.text
+        found = dict.fromkeys((text, *sorted(_bases(text, word.other_script))))
+        if text in PARTICLES:
+            found |= dict.fromkeys(sorted(PARTICLES))
+        return found | dict.fromkeys(self.near(text))
+
+    def near(self, string: str) -> tuple[str, ...]:
+        """Indexed strings within one edit, or two of long ones, or with letters doubled; never the string itself."""
+        return self._nearest(string) if self._SHORTEST - 1 <= len(string) <= 60 else ()
+
+    def _search(self, string: str) -> tuple[str, ...]:
+        found: dict[str, None] = dict.fromkeys(self._by_squeezed.get(_squeezed(string), ()))
+        for rest in _rests(string):
+            found |= dict.fromkeys(self._by_rest.get(rest, ()))
+        near = {match: None for match in found if _has_doubled_letters(string, match)}
+        near |= {match: None for match in found if edit_distance(string, match, 1) is not None}
+        if len(string) >= self._SHORTEST_LONG - 2:
+            far: dict[str, None] = {}
+            for length in range(max(len(string) - 2, self._SHORTEST_LONG), len(string) + 3):
+                for number, (start, end) in enumerate(_cuts(length)):
+                    for shift in range(-2, 3):
+                        if start + shift >= 0:
+                            piece = string[start + shift : end + shift]
+                            far |= dict.fromkeys(self._by_piece.get((length, number, piece), ()))
+            near |= {match: None for match in far if edit_distance(string, match, 2) is not None}
+        near.pop(string, None)
+        return tuple(near)
 
 
-def _cuts(length: int, edits: int) -> list[tuple[int, int]]:
-    """Start and end of the pieces of a string; none where it is too short for so many edits."""
-    if length < (5 if edits == 1 else 8):
-        return []
-    count = 3 if edits == 1 else 4
-    borders = [length * i // count for i in range(count + 1)]
-    return list(pairwise(borders))
+def _rests(string: str) -> set[str]:
+    return {string} | {string[:at] + string[at + 1 :] for at in range(len(string))}
 
 
-def _pieces(string: str, edits: int) -> Iterator[tuple[int, int, str]]:
-    for number, (start, end) in enumerate(_cuts(len(string), edits)):
-        yield number, start, string[start:end]
+def _cuts(length: int) -> list[tuple[int, int]]:
+    """Start and end of the four pieces of a string."""
+    return list(pairwise(length * i // 4 for i in range(5)))
 
 
 def edit_distance(a: str, b: str, most: int) -> int | None:
     """Insertions, deletions, substitutions and swaps of neighbours that turn a into b; None if more than `most`."""
     if abs(len(a) - len(b)) > most:
         return None
+    while a and b and a[-1] == b[-1]:
+        a, b = a[:-1], b[:-1]
+    same = 0
+    while same < min(len(a), len(b)) and a[same] == b[same]:
+        same += 1
+    a, b = a[same:], b[same:]
+    if not a or not b:
+        return max(len(a), len(b))
     rows = [list(range(len(b) + 1))]
     for i, x in enumerate(a, 1):
         row = [i]

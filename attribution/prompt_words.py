@@ -130,6 +130,8 @@ class Word:
     capital: bool
     possessive_end: int
     """End of the word with its possessive ending; equal to `end` without one."""
+    other_script: bool = False
+    """Whether `text` is transliterated."""
 
     @property
     def text(self) -> str:
@@ -227,28 +229,34 @@ def _words(text: str) -> Iterator[Word]:
                 at += 1
             else:
                 break
+        forms, other_script = _forms(letters)
         yield Word(
             start,
             end,
-            _forms(letters),
+            forms,
             _gap(text, gap_start, start),
             unicodedata.normalize("NFKC", text[start])[:1].isupper(),
             possessive_end,
+            other_script,
         )
         gap_start = at = max(at, possessive_end)
 
 
-def _forms(letters: list[str]) -> tuple[str, ...]:
-    """The readings of one word's letters: as Latin first, for a word all in Cyrillic or Greek transliterated first."""
+def _forms(letters: list[str]) -> tuple[tuple[str, ...], bool]:
+    """The readings of one word's letters, and whether the first is a transliteration.
+
+    As Latin first; for a word all in Cyrillic or Greek transliterated first.
+    """
     latin = "".join(_HOMOGLYPHS.get(letter) or _fold(letter) for letter in letters)
     folded = "".join(_fold(letter) for letter in letters)
     forms = [latin]
-    if folded and all(letter in _TRANSLITERATION for letter in folded):
+    other_script = bool(folded) and all(letter in _TRANSLITERATION for letter in folded)
+    if other_script:
         forms = ["".join(_TRANSLITERATION[letter] for letter in folded), latin]
     if not latin.isalpha() and any(letter.isalpha() for letter in latin):
         leet = latin.translate(_LEET)
         forms += [leet, latin.replace("1", "i").translate(_LEET)]
-    return tuple(dict.fromkeys(form for form in forms if form)) or ("",)
+    return tuple(dict.fromkeys(form for form in forms if form)) or ("",), other_script
 
 
 def _gap(text: str, start: int, end: int) -> str:

@@ -27,6 +27,12 @@ def proper_names() -> frozenset[str]:
     return _load("proper.txt")
 
 
+@cache
+def given_names() -> frozenset[str]:
+    """Given names of many languages: to the left of a surname that is not theirs they name another person."""
+    return GIVEN_NAMES | _load("given.txt")
+
+
 def _load(file: str) -> frozenset[str]:
     lines = (_WORDS / file).read_text(encoding="ascii").splitlines()
     return frozenset(line for line in lines if not line.startswith("#"))
@@ -85,8 +91,52 @@ STYLE_RIGHT = frozenset(
 HYPHEN_ONLY = frozenset("like core ian ish esque ized ification ism era mode".split())
 """Those of STYLE_RIGHT that say so only when joined to the name."""
 
-FUSED_SUFFIXES = ("esque", "ish", "ian", "like", "style", "styled", "core", "inspired", "s")
+FUSED_SUFFIXES = (
+    "esque ish ian like style styled core inspired esk esco esca iano iana ien ienne ism ismo ismus ized ising s 의 풍 풍의"
+).split()
 """Endings grown onto a name."""
+
+GROWN_SUFFIXES = tuple(suffix for suffix in FUSED_SUFFIXES if suffix.isascii() and suffix != "s")
+"""Those before which a name may lose its last letters, or be misspelt."""
+
+INFLECTIONS = {
+    # Slavic names, Cyrillic ones as `prompt_words` transliterates them.
+    "iego": ("i",),
+    "iemu": ("i",),
+    "skim": ("ski", "skii", "sky"),
+    "skogo": ("skii", "ski", "skoi", "sky"),
+    "skomu": ("skii", "ski", "skoi", "sky"),
+    "skoi": ("skaia",),
+    "ogo": ("oi", "yi", "ii"),
+    "omu": ("oi", "yi", "ii"),
+    "owi": ("", "o"),
+    "ovi": ("", "o"),
+    "ova": ("",),
+    "ovo": ("",),
+    "a": ("", "o"),
+    "u": ("", "a", "o"),
+    "om": ("", "o"),
+    "em": ("", "e"),
+    "ym": ("", "yi"),
+    "e": ("", "a"),
+    "y": ("a", ""),
+    "i": ("a", "ia", ""),
+    "oi": ("a",),
+    "ei": ("ia",),
+    "ia": ("",),
+    "iu": ("", "ia"),
+    "iem": ("",),
+    # Finnish and Turkish genitives.
+    "nin": ("",),
+    "nun": ("",),
+}
+"""Endings of cases, and what stands in their place in the name itself."""
+
+COLLECTIVES = frozenset(
+    "of the collective group studios workshop team crew brothers sisters company associates gallery museum academy "
+    "school house".split()
+)
+"""Words of a name that is no person's: its last word is no surname."""
 
 ART_NOUNS = frozenset(
     "painting paintings artwork artworks art drawing drawings sketch sketches print prints woodblock fresco "
