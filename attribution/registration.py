@@ -1,8 +1,8 @@
 """Method versions and placebo tables into the database, and out again for a worker that can run them."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from attribution.characteristic import text_fault
 from attribution.embedding import embedding_sha256
-from attribution.method import MethodVersion, default_method, quick_method
+from attribution.method import FORMAT, MethodVersion, default_method, quick_method
 from attribution.pipeline import Model
 from attribution.placebo import PlaceboTable, find_table, read_tables
 from attribution.results import MethodVersionRow
@@ -24,16 +24,74 @@ PLACEBO_FILE = "placebo.json"
 """In a model's folder: the placebo tables that come with it."""
 
 
-def configured_method(model: Model) -> MethodVersion:
-    """The method version that `ROYALTY_METHOD` names, on this model.
+def configured_method(session: Session, model: Model) -> MethodVersion:
+    """The method version that `ROYALTY_METHOD` names, on this model: a built-in one, or one that was registered.
 
     Raises:
-        Invalid: there is none of that name.
+        Invalid: there is none of that name, or this model cannot carry it out.
     """
-    name = get_settings().royalty_method
-    if name not in _BUILT_IN:
-        raise Invalid(f"ROYALTY_METHOD is {name!r}; choose from {', '.join(_BUILT_IN)}")
-    return _BUILT_IN[name](model)
+    return named_method(session, model, get_settings().royalty_method)
+
+
+def named_method(session: Session, model: Model, name: str) -> MethodVersion:
+    """A method version by name: a built-in one on this model, or the newest registered of that name.
+
+    Raises:
+        Invalid: there is none of that name, or this model cannot carry it out.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name](model)
+    row = session.scalars(
+        select(MethodVersionRow)
+        .where(MethodVersionRow.name == name)
+        .order_by(MethodVersionRow.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        raise Invalid(
+            f"There is no method version {name!r}: choose {', '.join(_BUILT_IN)}, or one of `royalty attribution"
+            " register`."
+        )
+    method = MethodVersion.from_document(row.document)
+    why = fault(method, model)
+    if why is not None:
+        raise Invalid(why)
+    return method
+
+
+def register_method(
+    session: Session, model: Model, name: str, base: MethodVersion, changes: Mapping[str, Any]
+) -> tuple[MethodVersion, int]:
+    """Record a method version made of another one; the newest recorded is the one for new images.
+
+    Args:
+        session: of the role that attributes.
+        model: that is to carry it out.
+        name: nobody else's, so that a person can tell versions apart.
+        base: what it is made of.
+        changes: fields of `MethodVersion`; the embedding's hash and the format follow.
+
+    Returns:
+        The method version and its id. The same one again is recorded once.
+
+    Raises:
+        Invalid, NotFound: it is not to be carried out, or the name is taken; the message says what to do.
+    """
+    method = replace(base, **changes, name=name, format=FORMAT)
+    method.check()
+    method = replace(method, embedding_sha256=embedding_sha256(method.embedding, model).hex())
+    why = fault(method, model)
+    if why is not None:
+        raise Invalid(why)
+    built_in = {make(model).name for make in _BUILT_IN.values()} | _BUILT_IN.keys()
+    taken = session.scalar(
+        select(MethodVersionRow.id).where(
+            MethodVersionRow.name == name, MethodVersionRow.sha256 != method.sha256
+        )
+    )
+    if taken is not None or name in built_in:
+        raise Invalid(f"There is another method version {name!r}, and that one stands: choose another name.")
+    return method, ensure_method(session, method, shipped_tables(model))
 
 
 def shipped_tables(model: Model) -> list[PlaceboTable]:

@@ -130,8 +130,8 @@ class Worker:
             embedding=settings.royalty_embedding_model,
             download=settings.royalty_download,
         )
-        method = configured_method(model)
         with session(Role.ATTRIBUTION) as opened:
+            method = configured_method(opened, model)
             ensure_method(opened, method, shipped_tables(model))
         self._presence.start()
         self._model = model

@@ -1,24 +1,26 @@
 """`royalty attribution`: how far the workers are, what they attribute with, and its calibration."""
 
+import random
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from attribution import jobs
 from cli.operator import operator
-from cli.screen import progress, show, table
+from cli.screen import percent, progress, show, table
 from database.engine import session
-from database.errors import NotFound
+from database.errors import Invalid, NotFound, UserError
 from database.roles import Role
 
 if TYPE_CHECKING:
-    from attribution.placebo import PlaceboTable
+    from attribution.verify import Verification
 
-MOST_PLAYERS = 4
-"""Players of the largest game that is calibrated unless somebody asks for more: content and three artists."""
+NOT_CONFIRMED = 1
+NOT_RENDERED = 3
+"""Exit codes of `verify`: something contradicts what is recorded; something could not be rendered again here."""
 
 group = typer.Typer(no_args_is_help=True, help="Attribution: progress, method, calibration.")
 
@@ -53,7 +55,7 @@ def status(
             table(
                 "Why images wait or failed",
                 ("images", "reason"),
-                [(n, why) for why, n in found.reasons.items()],
+                [(n, escape(why)) for why, n in found.reasons.items()],
             )
         )
 
@@ -67,130 +69,130 @@ def retry() -> None:
     show(f"{number} images are queued again")
 
 
-@group.command("method")
-def show_method() -> None:
-    """Show what this installation attributes with: model, method version, and the games it is calibrated for."""
-    from attribution.generate import pipeline_settings
-    from attribution.placebo import find_table
-    from attribution.registration import configured_method, recorded_method, shipped_tables
-    from attribution.results import placebo_levels
-    from cli.model import configured_model, usual_settings
-
-    model = configured_model()
-    method = configured_method(model)
-    # Looks only: a method version that is recorded becomes the one for new images.
-    with session(Role.ATTRIBUTION) as opened:
-        method_id = recorded_method(opened, method)
-        levels = {} if method_id is None else placebo_levels(opened, method_id, model.weights_sha256)
-    shipped = find_table(shipped_tables(model), method, model.weights_sha256)
-    sizes = sorted({*levels, *(level.players for level in shipped.levels)} if shipped else levels)
-    fixed = pipeline_settings(model)
-    steps, guidance = usual_settings(model)
-    rows = [
-        ("model", model.source),
-        ("weights_sha256", model.weights_sha256.hex()),
-        ("scheduler", fixed["scheduler"]),
-        ("size", f"{fixed['width']} x {fixed['height']}"),
-        ("usual steps, guidance", f"{steps}, {guidance}"),
-        ("device", f"{model.device.type}, {str(model.dtype).removeprefix('torch.')}"),
-        ("method version", method.name),
-        ("method sha256", method.sha256.hex()),
-        ("recorded", "yes" if method_id is not None else "no: the first worker does that"),
-        ("calibrated for", ", ".join(f"{size} players" for size in sizes) or "nothing yet"),
-    ]
-    for name, value in rows:
-        typer.echo(f"{name:24}{value}")  # not a table: what is copied into a log must stay on one line
-    if not sizes:
-        show("next: `royalty attribution calibrate`; until then images that name artists wait")
-
-
 @group.command()
-def calibrate(
-    artist: Annotated[
-        list[str] | None,
-        typer.Option(help="Id of an artist the model knows; default: the catalogue's first ones."),
+def verify(
+    images: Annotated[list[str] | None, typer.Argument(help="External ids of images.")] = None,
+    period_id: Annotated[
+        str | None, typer.Option("--period", help="All attributions that earned something in this period.")
     ] = None,
-    most_players: Annotated[
-        int, typer.Option(min=2, max=8, help="Players of the largest game, content included.")
-    ] = MOST_PLAYERS,
-    to: Annotated[Path | None, typer.Option(help="Write the table as JSON too.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="So many, drawn at random: of the period, or of all.")
+    ] = None,
 ) -> None:
-    """Measure what made-up names do on the configured model: the level that an artist must exceed to earn."""
-    from attribution.placebo import write_tables
+    """Render attributed images again and compare values, pictures and shares with what is recorded.
 
-    operator("catalogue:write")
-    measured = ensure_calibrated(artist or [], most_players)
-    if measured is None:
-        show(f"games of up to {most_players} players are calibrated already; `royalty attribution method`")
-        return
-    if to is not None:
-        write_tables(to, [measured])
-    rows = [
-        (level.players, level.slot, *(f"{value / 1e9:+.4f}" for value in (level.mean, level.threshold)))
-        for level in measured.levels
-    ]
-    columns = ("players", "slot", "mean", "threshold")
-    show(table(f"What {len(measured.names)} made-up names do", columns, rows, right=columns[2:]))
-    show("images that waited for this go on by themselves")
-
-
-def ensure_calibrated(
-    artist_ids: Sequence[str] = (), most_players: int = MOST_PLAYERS
-) -> "PlaceboTable | None":
-    """Measure and record the placebo levels of the configured model and method, with a progress bar.
-
-    Args:
-        artist_ids: artists that the model knows, who hold the other slots; none: the catalogue's, by id.
-        most_players: players of the largest game, content included.
-
-    Returns:
-        The table; None where every size of game up to the largest was calibrated before.
-
-    Raises:
-        NotFound: an artist is not in the catalogue.
-        Invalid: there are too few artists for the largest game.
+    Exit code 0: all confirmed. 1: something contradicts the books. 3: something could not be rendered again here.
     """
-    from attribution.catalogue import artists
-    from attribution.characteristic import Measurer
-    from attribution.generate import pipeline_settings
-    from attribution.placebo import calibrate as measure
-    from attribution.registration import configured_method, ensure_method, record_placebo, shipped_tables
-    from attribution.render import RenderEngine, RenderRequest
-    from attribution.results import placebo_levels
-    from cli.model import configured_model, usual_settings
+    from attribution.verify import Verification, recorded_attribution
+    from attribution.verify import verify as render_again
+    from cli.model import configured_model
 
+    chosen = _chosen(images or [], period_id, sample)
     model = configured_model()
-    method = configured_method(model)
-    with session(Role.ATTRIBUTION) as opened:
-        method_id = ensure_method(opened, method, shipped_tables(model))
-        known = placebo_levels(opened, method_id, model.weights_sha256)
-        catalogue = {found.id: found for found in artists(opened)}
-    if known.keys() >= set(range(2, most_players + 1)):
-        return None
-    for artist_id in artist_ids:
-        if artist_id not in catalogue:
-            raise NotFound(f"there is no artist {artist_id}; `royalty catalogue show` lists them")
-    fixed = pipeline_settings(model)
-    steps, guidance = usual_settings(model)
-    usual = RenderRequest(
-        prompt="",
-        seed=0,
-        steps=steps,
-        guidance=float(guidance),
-        width=fixed["width"],
-        height=fixed["height"],
-        scheduler=fixed["scheduler"],
-        scheduler_config=fixed["scheduler_config"],
-    )
-    with progress("calibrating") as advance:
-        measured = measure(
-            Measurer(RenderEngine(model, bucket=method.buckets[0], threads=method.threads)),
-            method,
-            usual,
-            [catalogue[artist_id] for artist_id in artist_ids or sorted(catalogue)],
-            most_players=most_players,
-            progress=advance,
+    found: list[Verification] = []
+    failures: list[tuple[str, str]] = []
+    with progress("verifying") as advance:
+        for external_id, key in chosen:
+            try:
+                with session(Role.ATTRIBUTION) as opened:
+                    recorded = recorded_attribution(opened, external_id, key)
+                found.append(render_again(recorded, model))
+            except NotFound:
+                raise
+            except UserError as error:
+                failures.append((external_id, error.message))
+            advance(len(found) + len(failures), len(chosen))
+    if len(chosen) == 1 and found:
+        _show_verification(found[0])
+    elif found:
+        _show_verifications(found)
+    if failures:
+        cells = [(escape(external_id), escape(why)) for external_id, why in failures]
+        show(table("Not rendered again", ("image", "why"), cells))
+    wrong = [check.external_id for check in found if not check.agrees]
+    if wrong:
+        show(f"[red]not confirmed[/red]: {escape(', '.join(wrong))}")
+        raise typer.Exit(NOT_CONFIRMED)
+    if failures:
+        raise typer.Exit(NOT_RENDERED)
+    show(f"confirmed: {len(found)} of {len(chosen)}")
+
+
+def _chosen(images: Sequence[str], period_id: str | None, sample: int | None) -> list[tuple[str, int | None]]:
+    """Which attributions to verify: external id and key; without a key the newest method version's."""
+    from attribution.verify import drawn_attributions
+    from settlement.audit.explain import cited_attributions
+
+    if bool(images) == bool(period_id or sample):
+        raise Invalid("name images, or say --period or --sample N: `royalty attribution verify --help`")
+    if images:
+        return [(external_id, None) for external_id in dict.fromkeys(images)]
+    if period_id is None:
+        with session(Role.ATTRIBUTION) as opened:
+            drawn = drawn_attributions(opened, sample or 1)
+        if not drawn:
+            raise NotFound("no image is attributed yet; `royalty attribution status` shows the queue")
+        return list(drawn)
+    with session(Role.SETTLEMENT) as opened:
+        cited = cited_attributions(opened, period_id)
+    return list(random.sample(cited, min(sample or len(cited), len(cited))))
+
+
+def _show_verification(found: "Verification") -> None:
+    """One image, coalition by coalition and player by player."""
+    coalitions = [
+        (
+            escape(" + ".join(check.players)) or "nobody",
+            f"{check.recorded / 1e9:+.9f}",
+            f"{check.measured / 1e9:+.9f}",
+            check.measured - check.recorded,
+            "the same" if check.same_picture else "another",
+            "the same" if check.same_prompt else "[red]another[/red]",
         )
-    with session(Role.ATTRIBUTION) as opened:
-        record_placebo(opened, method_id, measured)
-    return measured
+        for check in found.coalitions
+    ]
+    columns = ("coalition", "v then", "v now", "difference", "picture", "words")
+    if coalitions:
+        show(table(escape(f"{found.external_id}, {found.method}"), columns, coalitions, right=columns[1:4]))
+        shares = [
+            (
+                escape(check.player),
+                percent(check.recorded),
+                percent(check.measured),
+                check.measured - check.recorded,
+            )
+            for check in found.shares
+        ]
+        headings = ("player", "share then", "share now", "difference, ppb")
+        show(table("Shares", headings, shares, right=headings[1:]))
+    for name, reason in (("then", found.recorded_reason), ("now", found.measured_reason)):
+        if reason is not None:
+            show(f"unattributed {name}: {reason}")
+    show(
+        f"largest difference {found.largest_difference}, tolerance {found.tolerance} (10^-9 of v);"
+        f" {found.same_pictures} of {len(found.coalitions)} pictures the same to the last bit"
+    )
+    follow = "follow" if found.shares_follow else "[red]do not follow[/red]"
+    show(f"the recorded shares {follow} from the recorded values")
+    for difference in found.differences:
+        show(f"rendered elsewhere than then: {difference}")
+
+
+def _show_verifications(found: "Sequence[Verification]") -> None:
+    """Many images, a line each."""
+    rows = [
+        (
+            "[green]confirmed[/green]" if check.agrees else "[red]differs[/red]",
+            escape(check.external_id),
+            escape(check.method),
+            len(check.coalitions),
+            check.same_pictures,
+            check.largest_difference,
+            check.tolerance,
+        )
+        for check in found
+    ]
+    columns = ("", "image", "method", "coalitions", "same pictures", "largest difference", "tolerance")
+    show(table("Rendered again", columns, rows, right=columns[3:]))
+    for difference in sorted({line for check in found for line in check.differences}):
+        show(f"rendered elsewhere than then: {difference}")

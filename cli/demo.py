@@ -28,10 +28,10 @@ from attribution import jobs
 from attribution.ingest import Status
 from attribution.prompt_file import PromptFile, read_prompts
 from attribution.results import attributed_images
-from cli.attribution import ensure_calibrated
 from cli.checkpoints import seal_log
 from cli.demo_report import report
 from cli.images import generate
+from cli.methods import ensure_calibrated
 from cli.model import configured_model
 from cli.payouts import poll_providers, settle_batch, submit_batch
 from cli.periods import approve_draft, close_period, hand_in

@@ -89,7 +89,8 @@ def generate(
     from cli.model import configured_model, usual_settings
 
     model = configured_model()
-    method = configured_method(model)
+    with session(Role.ATTRIBUTION) as opened:
+        method = configured_method(opened, model)
     usual_steps, usual_guidance = usual_settings(model)
     with progress("rendering") as advance:
         return generate_images(

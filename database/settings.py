@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     royalty_download: bool = False
     """Whether models that are not on this machine may be fetched from the hub."""
     royalty_method: str = "exact"
-    """Which built-in method version new images are attributed with: `exact`, or `quick` (2 steps, for a first look)."""
+    """The method version that a worker records when it starts: `exact`, `quick` (2 steps, for a first look), or one
+    that is registered, by name. New images are attributed by the one that was recorded last."""
     database_url: str | None = None
     """postgresql://host:port/database of a server; None is the embedded PostgreSQL. Each process adds its role."""
     database_name: str = "royalty"
