@@ -63,16 +63,20 @@ def iban(number: int, suffix: str) -> str:
     return f"DE{98 - int(account + '131400') % 97:02}{account}"
 
 
-def payee_of(suffix: str) -> str:
-    """The payee whose account has this suffix."""
-    return f"pay-course-{suffix}"
+def payee_of(suffix: str, place: int = 0) -> str:
+    """The payee whose account has this suffix; where several histories share a run, ``place`` says whose."""
+    return f"pay-course-{suffix}-{place}" if place else f"pay-course-{suffix}"
 
 
-def add_payees(opened: Session, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """A payee for each suffix, with all that a payment in any currency needs."""
+def add_payees(opened: Session, histories: int = 1) -> None:
+    """A payee for each suffix, with all that a payment in any currency needs; for so many histories in one run."""
     record_payees(
         opened,
-        [payee_record(payee_of(suffix), number, suffix) for number, suffix in enumerate(suffixes)],
+        [
+            payee_record(payee_of(suffix, place), place * len(SUFFIXES) + number, suffix)
+            for place in range(histories)
+            for number, suffix in enumerate(SUFFIXES)
+        ],
         actor="simulation",
         reason="simulation",
     )
@@ -160,15 +164,16 @@ class History:
     Args:
         currency: one of `CURRENCIES` that no other history has.
         directory: where the bank keeps its file.
+        per_call: how many payments the bank is told of at once.
     """
 
-    def __init__(self, currency: str, directory: Path) -> None:
+    def __init__(self, currency: str, directory: Path, per_call: int = 3) -> None:
         self.currency = currency
         self.boundary = Boundaries()
         self.bank = Bank(directory / f"{currency}.sqlite", AT)
         self.line = Line(Service(self.bank, KEY), self.boundary)
         self.name = f"bank-{currency.lower()}"
-        self.provider = HttpProvider(self.name, self.line, [SECRET], per_call=3)
+        self.provider = HttpProvider(self.name, self.line, [SECRET], per_call=per_call)
         self.rail = ProviderRail(self.provider, patience=timedelta(seconds=5), pause=lambda wait: None)
         self.owed: dict[str, int] = {}
         self.months = 0
@@ -226,12 +231,14 @@ class History:
         with self._ending(faults, dies_at):
             self.rail.poll(self.transactions, "ann")
 
-    def webhooks(self, order: Random, lost: int = 0, dies_at: int | None = None) -> None:
+    def webhooks(
+        self, order: Random, lost: int = 0, dies_at: int | None = None, at_most: int = 1_000
+    ) -> None:
         """Deliver what the bank sends: shuffled, some twice, some never, each as a request of its own."""
         due = self.bank.due_webhooks(1_000)
         order.shuffle(due)
         with self._ending((), dies_at):
-            for number, event in [*due[lost:], *due[-2:]]:
+            for number, event in [*due[lost : lost + at_most], *due[lost : lost + 2]]:
                 headers, body = signed(SECRET, event, int(time.time()))
                 events = self.provider.verify(headers, body, datetime.now(UTC))
                 take(self.transactions, self.name, events, "webhook", f"provider {self.name}")
@@ -328,7 +335,7 @@ class History:
         }
         assert ours == booked, "the bank's ledger is not ours"
         stuck = {attempt: found for attempt, found in attempts.items() if found[2] not in FINISHED}
-        forgotten = {one: found for one, found in stuck.items() if found[0] != payee_of("97")}
+        forgotten = {one: found for one, found in stuck.items() if "-course-97" not in found[0]}
         assert not forgotten, f"forgotten: {forgotten}"
         assert not any(self.bank.payments(sorted(stuck)).values())
 
@@ -354,27 +361,35 @@ JOIN ledger.posting AS p ON p.account_id = a.id WHERE a.currency = :currency GRO
 """
 
 
-def random_history(currency: str, directory: Path, drawn: Random) -> int:
-    """One history as the random generator has it, checked after every step and at its end; returns its payments.
+def random_run(currency: str, directory: Path, drawn: Random, histories: int = 1) -> int:
+    """One run as the random generator has it, checked after every step and at its end; returns its payments.
+
+    A run is one history or several, each with payees, amounts, courses and months of its own. Those of a run share its
+    batches, and with them the calls, the faults and the deaths; money that one of them won from another would show.
 
     Raises:
         AssertionError: somebody was paid twice, or something was lost.
     """
-    history = History(currency, directory)
+    many = histories > 1
+    history = History(currency, directory, per_call=25 if many else 3)
     try:
         for _ in range(drawn.randint(1, 2)):
-            people = drawn.sample(SUFFIXES, drawn.randint(1, 5))
-            history.month({payee_of(suffix): drawn.randint(1, 9_999_999) for suffix in people})
+            amounts = {
+                payee_of(suffix, place): drawn.randint(1, 9_999_999)
+                for place in range(histories)
+                for suffix in drawn.sample(SUFFIXES, drawn.randint(1, 5))
+            }
+            history.month(amounts)
             for _ in range(drawn.randint(1, 3)):
-                faults = drawn.choices(FAULTS, k=8)
-                dies_at = drawn.choice((None, drawn.randint(0, 40)))
+                faults = drawn.choices(FAULTS, k=8 + histories)
+                dies_at = drawn.choice((None, drawn.randint(0, 36 + 4 * histories)))
                 match drawn.choice(("submit", "submit", "poll", "webhooks", "days")):
                     case "submit":
                         history.submit(faults, dies_at)
                     case "poll":
                         history.poll(faults, dies_at)
                     case "webhooks":
-                        history.webhooks(drawn, drawn.randint(0, 2), dies_at)
+                        history.webhooks(drawn, drawn.randint(0, 2), dies_at, at_most=20)
                     case _:
                         history.days(drawn.randint(1, 5))
                 history.check()

@@ -20,6 +20,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("""
+        DROP TABLE settlement.batch_progress;
         ALTER TABLE settlement.payout_attempt ADD CONSTRAINT payout_attempt_payout_id_fkey
             FOREIGN KEY (payout_id) REFERENCES settlement.payout (payout_id);
         ALTER TABLE settlement.payout_event

@@ -177,6 +177,29 @@ class PayoutEvent(Base):
     recorded_at: Mapped[RecordedAt]
 
 
+class BatchProgress(Base):
+    """How far a batch is after what the bank has reported: written each time that it finishes some of its payouts.
+
+    So that an answer for one payment of a hundred thousand does not count them all. The newest row is in force.
+    """
+
+    __tablename__ = "batch_progress"
+    __table_args__ = (
+        CheckConstraint("number > 0 AND waiting >= 0 AND paid >= 0 AND rejected >= 0", name="counts"),
+        {"schema": "settlement"},
+    )
+
+    batch_id: Mapped[str] = mapped_column(ForeignKey(PayoutBatch.batch_id), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    """1, 2, 3 .. in the batch."""
+    waiting: Mapped[int] = mapped_column(Integer)
+    """Payouts that the bank has been told of and that are not finished."""
+    paid: Mapped[int] = mapped_column(Integer)
+    """Those whose money left, whether or not it came back since."""
+    rejected: Mapped[int] = mapped_column(Integer)
+    recorded_at: Mapped[RecordedAt]
+
+
 class PayoutFile(Base):
     """A file handed to the bank, byte for byte; a batch has as many as the bank's limit of payments in one demands."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
+from typing import NamedTuple
 
 from sqlalchemy import ARRAY, Text, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -14,10 +15,8 @@ from database.errors import Invalid
 from settlement import posting
 from settlement.ledger import post, sequence_journals
 from settlement.payouts.bank_messages.codes import DESTINATION, reason_text
-from settlement.payouts.holds import open_hold
 from settlement.payouts.models import (
-    Hold,
-    HoldRelease,
+    BatchProgress,
     Payout,
     PayoutAttempt,
     PayoutEvent,
@@ -97,7 +96,8 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
     for batch_id in batch_ids:
         lock_payouts(session, batch_id)
     histories = payout_histories(session, [row.payout_id for row in payouts.values()])
-    result, entries, events = [], [], []
+    result, entries, events, stopped = [], [], [], list[Stop]()
+    finished = Counter[tuple[str, str]]()
     for outcome in given:
         payout = payouts.get(outcome.attempt_id)
         if payout is None:
@@ -123,32 +123,62 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
             )
         events.append((payout.payout_id, len(history), outcome))
         if outcome.state == "returned":
-            hold_destination(session, payout.payee_id, outcome.attempt_id, "came back", outcome.reason, actor)
+            stopped.append(Stop(payout.payee_id, outcome.attempt_id, "came back", outcome.reason))
         elif outcome.state == "rejected" and outcome.reason in DESTINATION:
-            hold_destination(
-                session, payout.payee_id, outcome.attempt_id, "was refused", outcome.reason, actor
-            )
+            stopped.append(Stop(payout.payee_id, outcome.attempt_id, "was refused", outcome.reason))
+        if outcome.state in ("paid", "rejected"):
+            finished[payout.batch_id, outcome.state] += 1
         result.append((outcome, "recorded"))
-    _outcome_events(session, events, actor)
-    post(session, entries)
-    sequence_journals(session)
+    if events:
+        _outcome_events(session, events, actor)
+        hold_destinations(session, stopped, actor)
+    if entries:
+        post(session, entries)
+        sequence_journals(session)
     for batch_id in batch_ids:
-        settle(session, batch_id, actor)
+        settle(session, batch_id, actor, finished[batch_id, "paid"], finished[batch_id, "rejected"])
     return result
 
 
-def hold_destination(
-    session: Session, payee_id: str, attempt_id: str, what: str, reason: str, actor: str
-) -> None:
-    """Stop a payee's payouts until somebody has looked at where her money goes; one hold for one attempt."""
-    about = f"payment {attempt_id} {what}"
-    released = select(HoldRelease).where(HoldRelease.hold_id == Hold.id)
-    held = select(Hold.id).where(
-        Hold.payee_id == payee_id, Hold.reason.startswith(about, autoescape=True), ~released.exists()
+class Stop(NamedTuple):
+    """A payment after which nobody pays its payee before somebody has looked at where her money goes."""
+
+    payee_id: str
+    attempt_id: str
+    what: str
+    """Of the payment: `came back`."""
+    reason: str = ""
+    """The bank's code, or words."""
+
+
+def hold_destinations(session: Session, stops: Iterable[Stop], actor: str) -> None:
+    """Open a hold on the payee of each of these payments, unless one for the same payment is open."""
+    by_payment = {f"payment {stop.attempt_id} {stop.what}": stop for stop in reversed(list(stops))}
+    if not by_payment:
+        return
+    session.execute(
+        text(
+            """
+            INSERT INTO settlement.hold (payee_id, reason, actor)
+            SELECT s.payee, s.about || s.words, :actor
+            FROM unnest(CAST(:payees AS text[]), CAST(:abouts AS text[]), CAST(:words AS text[]))
+                AS s (payee, about, words)
+            WHERE NOT EXISTS (
+                SELECT FROM settlement.hold AS h
+                WHERE h.payee_id = s.payee AND starts_with(h.reason, s.about)
+                    AND NOT EXISTS (SELECT FROM settlement.hold_release AS r WHERE r.hold_id = h.id))
+            ORDER BY s.about
+            """
+        ),
+        {
+            "payees": [stop.payee_id for stop in by_payment.values()],
+            "abouts": list(by_payment),
+            "words": [
+                f": {words}" if (words := reason_text(stop.reason)) else "" for stop in by_payment.values()
+            ],
+            "actor": actor,
+        },
     )
-    if session.scalar(held) is None:
-        words = reason_text(reason)
-        open_hold(session, payee_id, f"{about}: {words}" if words else about, actor)
 
 
 def _outcome_events(session: Session, events: Sequence[tuple[str, int, Outcome]], actor: str) -> None:
@@ -175,23 +205,56 @@ def _outcome_events(session: Session, events: Sequence[tuple[str, int, Outcome]]
     )
 
 
-def settle(session: Session, batch_id: str, actor: str) -> None:
-    """Move a batch that the bank has been told of on, as its payouts' newest states say."""
+def settle(session: Session, batch_id: str, actor: str, paid: int = 0, rejected: int = 0) -> None:
+    """Move a batch that the bank has been told of on, under its lock; its payouts are counted once, and not each time.
+
+    Args:
+        session: as the role `payer`.
+        batch_id: whose payouts have moved.
+        actor: on whose behalf.
+        paid: how many of them are paid since the last call.
+        rejected: how many are rejected.
+    """
     was = batch_state(session, batch_id)
     if was not in ("submitted", "partially_settled"):
         return  # it is still being told, and then this is asked again; or it is settled
-    newest = (
-        select(PayoutEvent.state)
-        .ext(distinct_on(PayoutEvent.payout_id))
-        .join(Payout, Payout.payout_id == PayoutEvent.payout_id)
-        .where(Payout.batch_id == batch_id)
-        .order_by(PayoutEvent.payout_id, PayoutEvent.number.desc())
+    known = session.scalar(
+        select(BatchProgress)
+        .where(BatchProgress.batch_id == batch_id)
+        .order_by(BatchProgress.number.desc())
+        .limit(1)
     )
-    count = Counter(session.scalars(newest))
-    finished = count["paid"] + count["returned"] + count["rejected"]
-    if count["submitted"] + count["accepted"] + count["unknown"]:
+    if known is None:
+        newest = (
+            select(PayoutEvent.state)
+            .ext(distinct_on(PayoutEvent.payout_id))
+            .join(Payout, Payout.payout_id == PayoutEvent.payout_id)
+            .where(Payout.batch_id == batch_id)
+            .order_by(PayoutEvent.payout_id, PayoutEvent.number.desc())
+        )
+        count = Counter(session.scalars(newest))
+        now = BatchProgress(
+            batch_id=batch_id,
+            number=1,
+            waiting=count["submitted"] + count["accepted"] + count["unknown"],
+            paid=count["paid"] + count["returned"],
+            rejected=count["rejected"],
+        )
+    elif paid or rejected:
+        now = BatchProgress(
+            batch_id=batch_id,
+            number=known.number + 1,
+            waiting=known.waiting - paid - rejected,
+            paid=known.paid + paid,
+            rejected=known.rejected + rejected,
+        )
+    else:
+        return
+    session.add(now)
+    session.flush()
+    if now.waiting:
         becomes = "partially_settled"
     else:
-        becomes = "failed" if count["rejected"] == finished else "settled"
-    if finished and was != becomes:
+        becomes = "settled" if now.paid else "failed"
+    if now.paid + now.rejected and was != becomes:
         record_batch_event(session, batch_id, becomes, actor)

@@ -63,3 +63,21 @@ $$;
 ALTER TABLE settlement.payout_attempt DROP CONSTRAINT payout_attempt_payout_id_fkey;
 ALTER TABLE settlement.payout_event DROP CONSTRAINT payout_event_payout_id_fkey,
     DROP CONSTRAINT payout_event_attempt_id_fkey;
+
+-- How far a batch is: rows that each say the sum so far, so that an answer for one payment does not count a hundred thousand.
+-- None is written before a batch is submitted; the first one counts.
+SET ROLE royalty_owner;
+CREATE TABLE settlement.batch_progress (
+    batch_id text NOT NULL,
+    number integer NOT NULL,
+    waiting integer NOT NULL,
+    paid integer NOT NULL,
+    rejected integer NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT batch_progress_pkey PRIMARY KEY (batch_id, number),
+    CONSTRAINT batch_progress_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES settlement.payout_batch (batch_id),
+    CONSTRAINT batch_progress_counts CHECK (number > 0 AND waiting >= 0 AND paid >= 0 AND rejected >= 0)
+);
+RESET ROLE;
+CALL guard.make_append_only('settlement.batch_progress');
+GRANT SELECT, INSERT ON settlement.batch_progress TO payer;

@@ -24,7 +24,7 @@ from settlement.payouts.bank_messages.lines import Line, Statement
 from settlement.payouts.bank_messages.models import BankEntry, BankMatch, BankMessage, BankStatement
 from settlement.payouts.bank_messages.read import read
 from settlement.payouts.models import lock_payouts
-from settlement.payouts.outcomes import FROM, PASSED, Outcome, hold_destination, record_outcomes
+from settlement.payouts.outcomes import FROM, PASSED, Outcome, Stop, hold_destinations, record_outcomes
 
 _CHUNK = 5_000
 # From this many lines on, the planner is told of them before they are read back.
@@ -349,8 +349,7 @@ def apply_open(
             raise RuntimeError(
                 f"attempt {outcome.attempt_id} became {outcome.state} and was not recorded: {result}"
             )
-    for payee_id, attempt_id, what, reason in decision.holds:
-        hold_destination(session, payee_id, attempt_id, what, reason, actor)
+    hold_destinations(session, decision.holds, actor)
     with (
         psycopg_connection(session).cursor() as cursor,
         cursor.copy(
@@ -422,7 +421,7 @@ class _Decision:
     def __init__(self, session: Session, batch_ids: Sequence[str]) -> None:
         self.outcomes: list[Outcome] = []
         self.matches: list[tuple[int, str | None, str]] = []
-        self.holds: list[tuple[str, str, str, str]] = []
+        self.holds: list[Stop] = []
         self.waiting: dict[int, str] = {}
         self._open = [_Open(*row) for row in self._rows(session, _OPEN, batches=list(batch_ids))]
         self._open.sort(key=lambda line: (_ORDER[line.says], line.entry_id))
@@ -515,7 +514,7 @@ class _Decision:
         elif line.says == "paid" and attempt.state == "rejected":
             # The money is in her balance again, and may be on its way to her: no run pays it until that is clear.
             self.holds.append(
-                (attempt.payee_id, attempt.attempt_id, "was refused and is booked by the bank", "")
+                Stop(attempt.payee_id, attempt.attempt_id, "was refused and is booked by the bank")
             )
         return why
 
@@ -538,7 +537,7 @@ class _Decision:
         """Note what a line does to one payment."""
         if line.says == "mismatch":
             self.holds.append(
-                (
+                Stop(
                     attempt.payee_id,
                     attempt.attempt_id,
                     "goes to an account of another name",
@@ -552,7 +551,7 @@ class _Decision:
             self.outcomes.append(Outcome(attempt.attempt_id, line.says, self._at(line), line.reason or ""))
             attempt.state = line.says
         elif attempt.state == "rejected" and line.says == "returned":
-            self.holds.append((attempt.payee_id, attempt.attempt_id, "came back", line.reason or ""))
+            self.holds.append(Stop(attempt.payee_id, attempt.attempt_id, "came back", line.reason or ""))
         if line.says in ("paid", "returned"):
             attempt.booked.add(line.says)
         self.matches.append((line.entry_id, attempt.attempt_id, "recorded" if moves else "known"))

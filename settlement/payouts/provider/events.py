@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from settlement.money import format_money
 from settlement.payouts.models import lock_payouts
-from settlement.payouts.outcomes import FROM, PASSED, Outcome, hold_destination, record_outcomes
+from settlement.payouts.outcomes import FROM, PASSED, Outcome, Stop, hold_destinations, record_outcomes
 from settlement.payouts.provider.interface import Event
 from settlement.payouts.provider.models import ProviderEvent
 
@@ -126,7 +126,7 @@ def apply_open(
         lock_payouts(session, batch_id)
     rows = sorted(_open(session, provider, attempt_ids), key=lambda row: _ORDER[row.says])
     states = {row.attempt_id: row.state for row in rows}
-    outcomes, matches = [], {}
+    outcomes, matches, stopped = [], {}, list[Stop]()
     for row in rows:
         if row.says == "noted":
             matches[row.id] = "noted"
@@ -140,9 +140,8 @@ def apply_open(
                 matches[row.id] = "recorded"
             elif row.says == "paid" and state == "rejected":
                 # The money is in her balance again: no run pays it until somebody knows which of the two is true.
-                hold_destination(
-                    session, str(row.payee_id), row.attempt_id, "was refused and then paid", "", actor
-                )
+                stopped.append(Stop(str(row.payee_id), row.attempt_id, "was refused and then paid"))
+    hold_destinations(session, stopped, actor)
     for outcome, result in record_outcomes(session, outcomes, actor) if outcomes else ():
         if result != "recorded":
             raise RuntimeError(f"attempt {outcome.attempt_id} was not recorded as {outcome.state}: {result}")

@@ -17,7 +17,7 @@ from benchmarks.payout_simulation import (
     History,
     add_payees,
     payee_of,
-    random_history,
+    random_run,
 )
 from database.engine import engine, session
 from database.roles import Role
@@ -43,9 +43,16 @@ def people(october: str) -> None:
 
 
 @pytest.mark.timeout(900)
+def test_histories_that_share_a_run(people: None, tmp_path: Path) -> None:
+    with session(Role.ADMIN) as opened:
+        add_payees(opened, 8)
+    assert random_run(CURRENCIES[-1], tmp_path, Random(5), 8) > 8
+
+
+@pytest.mark.timeout(900)
 def test_100_random_histories(people: None, tmp_path: Path) -> None:
     payments = [
-        random_history(currency, tmp_path, Random(currency)) for currency in CURRENCIES[:RANDOM_HISTORIES]
+        random_run(currency, tmp_path, Random(currency)) for currency in CURRENCIES[:RANDOM_HISTORIES]
     ]
     assert sum(payments) > 2 * RANDOM_HISTORIES
 
