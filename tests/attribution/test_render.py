@@ -1,10 +1,9 @@
 """The render engine: the same pictures as diffusers' own pipeline, no forward too many, no neighbour felt."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import replace
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
 import torch
@@ -19,68 +18,86 @@ from attribution.pipeline import Model
 from attribution.render import (
     BrokenPictures,
     RenderEngine,
-    RenderRequest,
     initial_latents,
     is_deterministic,
     latents_sha256,
-    make_scheduler,
 )
 from database.errors import Invalid, NotFound
 from tests.attribution.test_game import NamedArtist
-
-SCHEDULERS = ("DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler")
-
-
-def request_for(model: Model, prompt: str, **changes: Any) -> RenderRequest:
-    name = changes.pop("scheduler", "DDIMScheduler")
-    config = {**model.pipeline.scheduler.config, "skip_prk_steps": True}  # as SD-v1.5 configures its PNDM
-    config = getattr(diffusers, name).from_config(config).config
-    settings = {"seed": 1, "steps": 3, "guidance": 5.0, "width": 32, "height": 32, **changes}
-    return RenderRequest(prompt=prompt, scheduler=name, scheduler_config=dict(config), **settings)
-
-
-def float_pictures(engine: RenderEngine, requests: Sequence[RenderRequest]) -> list[torch.Tensor]:
-    pictures = [torch.empty(0)] * len(requests)
-    for batch, images in engine.batches(requests):
-        for indices, image in zip(batch, images, strict=True):
-            for index in indices:
-                pictures[index] = image
-    return pictures
+from tests.attribution.test_same_pictures import drawn, request_for
 
 
 def test_rows_of_one_bucket_do_not_depend_on_their_neighbours(tiny: Model) -> None:
     engine = RenderEngine(tiny, bucket=8)
     wanted = request_for(tiny, "a star by bruno keller", seed=7)
-    [alone] = float_pictures(engine, [wanted])
+    [alone] = drawn(engine, [wanted])
     others = [
         request_for(tiny, "" if seed % 3 == 0 else "a big circle", seed=seed, guidance=1 + seed / 3)
         for seed in range(10)
     ]
     for place in (0, 1, 2, 10):
-        crowded = float_pictures(engine, [*others[:place], wanted, *others[place:]])
+        crowded = drawn(engine, [*others[:place], wanted, *others[place:]])
         assert torch.equal(crowded[place], alone)
 
 
-@pytest.mark.parametrize(("artists", "forwards"), [(1, 7), (2, 15), (3, 31), (4, 63)])
-def test_sample_forwards_of_one_image_are_counted_exactly(tiny: Model, artists: int, forwards: int) -> None:
-    """2^(n+1) guided coalitions, one forward instead of two where the prompt is empty."""
-    names = ["Amara Diallo", "Bruno Keller", "Chiyo Moriwaki", "Dmitri Zaslav"][:artists]
+@pytest.mark.parametrize(("scheduler", "steps", "calls"), [("DDIMScheduler", 2, 2), ("PNDMScheduler", 5, 6)])
+@pytest.mark.parametrize(
+    ("players", "coalitions", "guided", "unguided"),
+    [(1, 2, 3, 2), (2, 4, 7, 4), (3, 8, 15, 8), (4, 16, 31, 16)],
+)
+def test_sample_forwards_of_one_image_are_counted_exactly(
+    tiny: Model,
+    players: int,
+    coalitions: int,
+    guided: int,
+    unguided: int,
+    scheduler: str,
+    steps: int,
+    calls: int,
+) -> None:
+    """Each of 2^n coalitions twice a call, once where its text is the negative one; PNDM makes a call more than steps.
+
+    What the engine counts is what the UNet saw.
+    """
+    names = ["Amara Diallo", "Bruno Keller", "Chiyo Moriwaki"][: players - 1]
     index = NameIndex([NamedArtist(name, name) for name in names])
-    game = build_game("a star in the style of " + " and ".join(names), index)
-    assert game.players == artists + 1
-    engine = RenderEngine(tiny, bucket=8)
-    engine.render([request_for(tiny, prompt, steps=2) for prompt in game.prompts])
-    stats = engine.stats
-    assert stats.unet_samples == 2 * forwards
-    assert stats.unet_samples + stats.padding_samples == 8 * stats.unet_calls
-    assert stats.rendered == stats.requested == 2 << artists
-    assert stats.texts_encoded == 2 << artists
+    game = build_game("a star in the style of " + " and ".join(names) if names else "a star", index)
+    assert (game.players, len(game.prompts)) == (players, coalitions)
+    seen: list[int] = []
+    hook = tiny.pipeline.unet.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    try:
+        for guidance, negative, samples in [
+            (5.0, "", guided),
+            (1.0, "", unguided),
+            (5.0, game.prompts[-1], guided),  # everybody's forwards are halved, and no longer nobody's
+            (5.0, "circle", guided + 1),
+        ]:
+            engine = RenderEngine(tiny, bucket=8)
+            asked = {
+                "scheduler": scheduler,
+                "steps": steps,
+                "guidance": guidance,
+                "negative_prompt": negative,
+            }
+            engine.render([request_for(tiny, prompt, **asked) for prompt in game.prompts] * 2)
+            stats, batches = engine.stats, math.ceil(samples / 8)
+            assert (stats.requested, stats.rendered) == (2 * coalitions, coalitions)
+            assert stats.unet_samples == samples * calls
+            assert seen == [8] * batches * calls
+            assert stats.unet_calls == batches * calls
+            assert stats.padding_samples == (8 * batches - samples) * calls
+            seen.clear()
+    finally:
+        hook.remove()
 
 
-def test_pndm_makes_one_call_more_than_steps(tiny: Model) -> None:
-    engine = RenderEngine(tiny, bucket=2)
-    engine.render([request_for(tiny, "a star", scheduler="PNDMScheduler", steps=5)])
-    assert engine.stats.unet_calls == 6
+def test_only_the_last_batch_is_padded(tiny: Model) -> None:
+    """Whatever the order in which pictures of one and of two samples come."""
+    texts = ["", "a star", "a star", "", "", "a star", "a star"]
+    requests = [request_for(tiny, text, seed=seed, steps=1) for seed, text in enumerate(texts)]
+    engine = RenderEngine(tiny, bucket=4)
+    engine.render(requests)
+    assert (engine.stats.unet_samples, engine.stats.padding_samples) == (3 + 2 * 4, 1)
 
 
 def test_nothing_is_rendered_twice(tiny: Model) -> None:
