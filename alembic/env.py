@@ -23,8 +23,10 @@ for module in (
     "attribution.results",
     "database.identity",
     "database.schema_change",
+    "settlement.advances",
     "settlement.bank_details",
     "settlement.contracts",
+    "settlement.fx",
     "settlement.ledger.models",
     "settlement.payees",
     "settlement.payouts.bank_messages.models",
@@ -33,8 +35,10 @@ for module in (
     "settlement.payouts.provider.models",
     "settlement.periods.models",
     "settlement.rates",
+    "settlement.reserves",
     "settlement.sales",
     "settlement.statements.models",
+    "settlement.tax",
 ):
     import_module(module)
 

@@ -272,13 +272,17 @@ def statement_lines(session: Session, statement_id: str, *, after: int, limit: i
     page = session.scalars(
         text("""
             SELECT id FROM settlement.royalty_line
-            WHERE payee_id = :payee AND period_id = :period AND currency = :currency AND id > :after
+            WHERE payee_id = :payee AND period_id = :period AND id > :after AND currency = ANY (ARRAY(
+                SELECT CAST(:currency AS char(3))
+                UNION ALL
+                SELECT c.currency FROM settlement.statement_column AS c WHERE c.statement_id = :statement))
             ORDER BY id LIMIT :limit
         """),
         {
             "payee": statement.payee_id,
             "period": statement.period_id,
             "currency": statement.currency,
+            "statement": statement.statement_id,
             "after": after,
             "limit": limit,
         },

@@ -7,7 +7,7 @@ page docs/posting-matrix.md.
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
@@ -25,7 +25,7 @@ class Account:
     name: str
     account_class: str
     owner: str | None = None
-    """What the middle of the code names: `payee` or `artist`."""
+    """What the middle of the code names: `payee`, `artist` or `territory`."""
 
     @property
     def form(self) -> str:
@@ -67,6 +67,10 @@ UNCLAIMED = Account("suspense_unclaimed", "liability", "artist")
 PENDING = Account("suspense_pending", "liability")
 UNATTRIBUTED = Account("suspense_unattributed", "liability")
 CLEARING = Account("payout_clearing", "liability")
+RESERVE = Account("reserve", "liability", "payee")
+ADVANCES = Account("advances", "asset", "payee")
+TAX_WITHHELD = Account("tax_withheld", "liability", "territory")
+FX_POSITION = Account("fx_position", "asset")
 
 
 class Booking(StrEnum):
@@ -151,9 +155,9 @@ REFUND_SALE = Rule(
 )
 REFUND_ROYALTIES = Rule(
     "refund_royalties",
-    "a refund: the royalties' part of it, taken back from who holds them",
-    debit=(PAYABLE, UNCLAIMED, PENDING, UNATTRIBUTED),
-    credit=(EXPENSE,),
+    "a refund: the royalties' part of it, taken back from who holds them, reserve first; and tax withheld on them",
+    debit=(RESERVE, PAYABLE, UNCLAIMED, PENDING, UNATTRIBUTED, TAX_WITHHELD),
+    credit=(EXPENSE, PAYABLE),
     key="refund:{refund}:royalties",
     booking=Booking.RUN,
 )
@@ -173,6 +177,33 @@ STATEMENT = Rule(
     key="statement:{period}:{payee}:{currency}",
     booking=Booking.RUN,
     either_sign=True,
+)
+# The same journal, line by line.
+RESERVE_MOVED = replace(
+    STATEMENT,
+    event="the statement: reserve taken or released",
+    debit=(PAYABLE, RESERVE),
+    credit=(RESERVE, PAYABLE),
+)
+TAX = replace(
+    STATEMENT,
+    event="the statement: tax withheld",
+    debit=(PAYABLE,),
+    credit=(TAX_WITHHELD,),
+    either_sign=False,
+)
+CONVERSION = replace(
+    STATEMENT,
+    event="the statement: conversion, each currency balanced in itself",
+    debit=(PAYABLE, FX_POSITION),
+    credit=(FX_POSITION, PAYABLE),
+)
+RECOUPMENT = replace(
+    STATEMENT,
+    event="the statement: an advance recouped",
+    debit=(PAYABLE,),
+    credit=(ADVANCES,),
+    either_sign=False,
 )
 UNCLAIMED_SHARE = Rule(
     "unclaimed",
@@ -197,6 +228,22 @@ UNATTRIBUTED_SLICE = Rule(
     credit=(UNATTRIBUTED,),
     key="run:{period}:unattributed:{currency}",
     booking=Booking.RUN,
+)
+ADVANCE_PAID = Rule(
+    "advance",
+    "an advance is paid",
+    debit=(ADVANCES,),
+    credit=(BANK,),
+    key="advance:{advance}",
+    booking=Booking.EVENT,
+)
+TAX_REMITTED = Rule(
+    "tax_remitted",
+    "withheld tax is remitted to the authority",
+    debit=(TAX_WITHHELD,),
+    credit=(BANK,),
+    key="remittance:{remittance}",
+    booking=Booking.EVENT,
 )
 PAYOUT_RESERVED = Rule(
     "payout_reserved",
@@ -236,10 +283,16 @@ MATRIX: tuple[Rule, ...] = (
     REFUND_SALE,
     CONTENT_SHARE,
     STATEMENT,
+    RESERVE_MOVED,
+    TAX,
+    CONVERSION,
+    RECOUPMENT,
     UNCLAIMED_SHARE,
     PENDING_SLICE,
     UNATTRIBUTED_SLICE,
     REFUND_ROYALTIES,
+    ADVANCE_PAID,
+    TAX_REMITTED,
     PAYOUT_RESERVED,
     PAYOUT_PAID,
     PAYOUT_REJECTED,
@@ -301,7 +354,7 @@ def _value(rule: Rule, account: Account, sign: int, amount: str, table: str = "s
 
 
 def post_run(session: Session, period_id: str, *, actor: str, approved_by: str | None = None) -> PostCounts:
-    """Post everything that a period's royalty lines decide: one journal per statement, refund, and share of the run.
+    """Post everything that a period's close decides: one journal per statement, refund, and share of the run.
 
     Where a line's money comes from and where it lies:
 
@@ -311,7 +364,10 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
     | late | suspense, where the corrected line's money lies | payee, or suspense: unclaimed, unattributed |
     | refund (an amount below zero) | royalty expense | where the corrected line's money lies |
 
-    The lines must be written already. Posting again changes nothing.
+    Behind them, in the same journals, a line of its own for each step of the order at close: reserve, tax, conversion,
+    recoupment. What a refund takes from a reserve, it does not take from the payable.
+
+    Lines and steps must be written already. Posting again changes nothing.
 
     Raises:
         Conflict: the period is sealed and was posted otherwise.
@@ -326,7 +382,12 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
         (PENDING_SLICE, "l.destination = 'pending'"),
         (UNATTRIBUTED_SLICE, "l.destination = 'unattributed'"),
     )
-    key = " ".join(f"WHEN {condition} THEN {rule.key_sql(**names)}" for rule, condition in rules)
+    # A statement's is in the payout currency, whatever it is made of.
+    of_statement = names | {"currency": "y.currency"}
+    key = " ".join(
+        f"WHEN {condition} THEN {rule.key_sql(**(of_statement if rule is STATEMENT else names))}"
+        for rule, condition in rules
+    )
     kind = " ".join(f"WHEN {condition} THEN '{rule.kind}'" for rule, condition in rules)
     holders = (
         ("payee", PAYABLE, PAYABLE.sql("l.payee_id", "l.currency")),
@@ -346,7 +407,8 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
                ((p.ends_at - interval '1 microsecond') AT TIME ZONE p.zone)::date,
                %(actor)s::text, %(approved_by)s::text, false, m.account, m.class, m.currency, sum(m.amount)
         FROM (
-            SELECT CASE {key} END AS key, CASE {kind} END AS kind, l.currency, side.account, side.class, side.amount
+            SELECT CASE {key} END AS key, CASE {kind} END AS kind, '' AS step, l.currency, side.account, side.class,
+                   side.amount
             FROM (
                 SELECT l.source, l.destination, l.currency, l.payee_id, l.player = '{CONTENT}' AS content,
                        r.external_id AS refund,
@@ -363,16 +425,147 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
                 ) AS l LEFT JOIN settlement.refund AS r ON r.id = l.refund_id
                 GROUP BY 1, 2, 3, 4, 5, 6, 7
             ) AS l CROSS JOIN period AS p
+            LEFT JOIN settlement.payee AS y ON y.payee_id = l.payee_id
             CROSS JOIN LATERAL (VALUES
                 (CASE l.source {source} END, CASE l.source {source_class} END, l.amount),
                 (CASE l.destination {holder} END, CASE l.destination {holder_class} END, -l.amount)
             ) AS side (account, class, amount)
+            UNION ALL {" UNION ALL ".join(_after_the_lines())}
         ) AS m CROSS JOIN period AS p
-        GROUP BY m.key, m.kind, p.ends_at, p.zone, m.account, m.class, m.currency
+        GROUP BY m.key, m.kind, m.step, p.ends_at, p.zone, m.account, m.class, m.currency
         HAVING sum(m.amount) <> 0
     """  # noqa: S608  (made of the matrix)
     return post_from_query(
         session, query, {"period_id": period_id, "actor": actor, "approved_by": approved_by}
+    )
+
+
+def _after_the_lines() -> list[str]:
+    """Queries of what a close decided after the lines: key, kind, step, currency, account, class and amount."""
+    names = {
+        "period": "p.period_id",
+        "payee": "d.payee_id",
+        "currency": "y.currency",
+        "refund": "r.external_id",
+    }
+    conversion = "settlement.conversion AS d JOIN settlement.fx_rate AS x ON x.id = d.fx_rate_id"
+    recoupment = (
+        "(SELECT a.payee_id, a.currency, r.period_id, r.amount_micros FROM settlement.recoupment AS r"
+        " JOIN settlement.advance AS a ON a.advance_id = r.advance_id) AS d"
+    )
+    refund = " JOIN settlement.refund AS r ON r.id = d.refund_id"
+    steps: tuple[tuple[Rule, str, str, str, tuple[tuple[Account, str | None, int], ...]], ...] = (
+        # In the step of the refund's own lines: the payable pays what the reserve does not.
+        (
+            REFUND_ROYALTIES,
+            "",
+            f"settlement.reserve_use AS d{refund}",
+            "d.amount_micros",
+            ((RESERVE, "payee", +1), (PAYABLE, "payee", -1)),
+        ),
+        (
+            REFUND_ROYALTIES,
+            "tax",
+            f"settlement.tax_reversal AS d{refund}",
+            "d.given_back_micros",
+            ((TAX_WITHHELD, "territory", +1), (PAYABLE, "payee", -1)),
+        ),
+        (
+            RESERVE_MOVED,
+            "released",
+            "(SELECT * FROM settlement.reserve_use WHERE refund_id IS NULL) AS d",
+            "d.amount_micros",
+            ((RESERVE, "payee", +1), (PAYABLE, "payee", -1)),
+        ),
+        (
+            RESERVE_MOVED,
+            "reserved",
+            "settlement.reserve AS d",
+            "d.amount_micros",
+            ((PAYABLE, "payee", +1), (RESERVE, "payee", -1)),
+        ),
+        (
+            TAX,
+            "tax",
+            "settlement.tax_determination AS d",
+            "d.withheld_micros",
+            ((PAYABLE, "payee", +1), (TAX_WITHHELD, "territory", -1)),
+        ),
+        (
+            CONVERSION,
+            "converted",
+            conversion,
+            "d.source_micros",
+            ((PAYABLE, "payee", +1), (FX_POSITION, None, -1)),
+        ),
+        (
+            CONVERSION,
+            "converted",
+            f"(SELECT d.payee_id, d.period_id, x.target_currency AS currency, d.target_micros FROM {conversion}) AS d",
+            "d.target_micros",
+            ((FX_POSITION, None, +1), (PAYABLE, "payee", -1)),
+        ),
+        (
+            RECOUPMENT,
+            "recouped",
+            recoupment,
+            "d.amount_micros",
+            ((PAYABLE, "payee", +1), (ADVANCES, "payee", -1)),
+        ),
+    )
+    queries = []
+    for rule, step, source, amount, sides in steps:
+        lines = []
+        for account, owner, sign in sides:
+            rule.check(account, sign)
+            code = account.sql(
+                f"d.{owner}_id" if owner == "payee" else f"d.{owner}" if owner else None, "d.currency"
+            )
+            lines.append(f"({code}, '{account.account_class}', {sign:+} * {amount})")
+        queries.append(
+            f"""
+            SELECT {rule.key_sql(**names)}, '{rule.kind}', '{step}', d.currency, side.account, side.class, side.amount
+            FROM {source}
+            JOIN settlement.payee AS y ON y.payee_id = d.payee_id
+            JOIN period AS p ON p.period_id = d.period_id
+            CROSS JOIN LATERAL (VALUES {", ".join(lines)}) AS side (account, class, amount)
+            """  # noqa: S608  (made of the matrix)
+        )
+    return queries
+
+
+def advance_paid(
+    advance: str, payee: str, currency: str, amount: int, *, booked_at: datetime, actor: str, approved_by: str
+) -> Entry:
+    """A payee was paid ``amount`` micros, above zero, before she earned them."""
+    return ADVANCE_PAID.entry(
+        [(ADVANCES, amount, payee), (BANK, -amount, None)],
+        currency,
+        at=booked_at,
+        actor=actor,
+        approved_by=approved_by,
+        advance=advance,
+    )
+
+
+def tax_remitted(
+    remittance: str,
+    territory: str,
+    currency: str,
+    amount: int,
+    *,
+    booked_at: datetime,
+    actor: str,
+    approved_by: str | None = None,
+) -> Entry:
+    """The authority of a territory was paid ``amount`` micros, above zero, of the tax withheld for it."""
+    return TAX_REMITTED.entry(
+        [(TAX_WITHHELD, amount, territory), (BANK, -amount, None)],
+        currency,
+        at=booked_at,
+        actor=actor,
+        approved_by=approved_by,
+        remittance=remittance,
     )
 
 
@@ -425,6 +618,9 @@ def payout_returned(
     ]
     return [PAYOUT_RETURNED.entry(lines, currency, at=booked_at, actor=actor, attempt=attempt)]
 
+
+PAYMENT_KINDS = [rule.kind for rule in (PAYOUT_RESERVED, PAYOUT_PAID, PAYOUT_REJECTED, PAYOUT_RETURNED)]
+"""Kinds of journals that a statement lists as payments."""
 
 PAYOUT_OUTCOMES: Mapping[str, Callable[..., list[Entry]]] = MappingProxyType(
     {"paid": payout_paid, "rejected": payout_rejected, "returned": payout_returned}

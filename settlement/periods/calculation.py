@@ -12,25 +12,16 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
-from database.errors import Conflict
 from settlement.allocation import CONTENT
 from settlement.money import PPB
 from settlement.periods.calendar import last_instant
 from settlement.periods.lines import LINE_INPUTS, LINE_OUTPUTS, LINE_STAGES, LINE_TABLES, Stage
 from settlement.periods.models import Period
-from settlement.posting import (
-    PAYABLE,
-    PAYOUT_PAID,
-    PAYOUT_REJECTED,
-    PAYOUT_RESERVED,
-    PAYOUT_RETURNED,
-)
+from settlement.periods.order import ORDER_INPUTS, ORDER_OUTPUTS, ORDER_STAGES, ORDER_TABLES
+from settlement.posting import PAYABLE, PAYMENT_KINDS
 
 Progress = Callable[[str, int, int], None]
 """Told the stage's name, and how many of how many stages are done."""
-
-PAYMENT_KINDS = [rule.kind for rule in (PAYOUT_RESERVED, PAYOUT_PAID, PAYOUT_REJECTED, PAYOUT_RETURNED)]
-"""Kinds of journals that a statement lists as payments."""
 
 
 def calculate_lines(session: Session, period: Period, progress: Progress | None = None) -> None:
@@ -40,10 +31,11 @@ def calculate_lines(session: Session, period: Period, progress: Progress | None 
     - `run_refund`: its refunds;
     - `run_line`: its royalty lines, by natural key;
     - `run_payment`: what journals outside the run moved on payees' accounts;
-    - `run_statement`: one summary for each payee and currency.
+    - `run_column`: one column for each payee and currency, and what each step of the order at close
+      (`settlement.periods.order`) put into it.
 
     Raises:
-        Conflict: a sale has no terms in force, or a payee's account was moved by something no statement can show.
+        Conflict: a sale has no terms in force, or a foreign column no rate of exchange.
     """
     parameters = {
         "period": period.period_id,
@@ -98,80 +90,36 @@ def _digest(session: Session, queries: Mapping[str, str]) -> bytes:
     return digest.digest()
 
 
-def _check_payments(session: Session) -> None:
-    unknown = psycopg_connection(session).execute(_UNKNOWN_MOVEMENT, {"kinds": PAYMENT_KINDS}).fetchone()
-    if unknown is not None:
-        raise Conflict(
-            f"journal {unknown[0]} of kind {unknown[1]} moves the balance of payee {unknown[2]}, and no section of a "
-            "statement shows such journals: reverse it, or post it as what it is"
-        )
-
-
-_TABLES = (*LINE_TABLES, "run_payment", "run_statement")
+_TABLES = (*LINE_TABLES, "run_payment", *ORDER_TABLES)
 
 # What other journals did to payees' accounts since the last period was closed. Earlier is sealed.
 _PAYMENTS = f"""
 CREATE TEMP TABLE run_payment ON COMMIT DROP AS
 SELECT {PAYABLE.owner_sql("a.code")} COLLATE "C" AS payee_id,
        a.currency, j.key COLLATE "C" AS key, j.kind, (j.booked_at AT TIME ZONE %(zone)s)::date AS day,
+       r.key COLLATE "C" AS reversed, to_char(r.booked_at AT TIME ZONE %(zone)s, 'YYYY-MM') AS reversed_in,
        -sum(p.amount)::bigint AS amount
 FROM ledger.posting AS p
 JOIN ledger.journal AS j ON j.id = p.journal_id
+LEFT JOIN ledger.journal AS r ON r.id = j.reverses
 JOIN ledger.account AS a ON a.id = p.account_id
 WHERE starts_with(a.code, '{PAYABLE.name}:') AND p.booked_at < %(ends_at)s
     AND p.booked_at >= coalesce((SELECT max(q.ends_at) FROM settlement.period AS q WHERE q.state = 'closed'),
                                 '-infinity')
-GROUP BY 1, 2, 3, 4, 5
+GROUP BY 1, 2, 3, 4, 5, 6, 7
 """  # noqa: S608  (made of constants)
-
-_UNKNOWN_MOVEMENT = """
-SELECT key, kind, payee_id FROM pg_temp.run_payment WHERE NOT kind = ANY(%(kinds)s) ORDER BY key LIMIT 1
-"""
-
-_STATEMENTS = """
-CREATE TEMP TABLE run_statement ON COMMIT DROP AS
-WITH opening AS (
-    SELECT DISTINCT ON (s.payee_id, s.currency) s.payee_id, s.currency, s.closing
-    FROM settlement.statement AS s JOIN settlement.period AS p ON p.period_id = s.period_id
-    WHERE p.ends_at < %(ends_at)s ORDER BY s.payee_id, s.currency, p.ends_at DESC
-),
-movement AS (
-    SELECT payee_id, currency, sum(amount) FILTER (WHERE kind = 'royalty') AS royalties,
-           sum(amount) FILTER (WHERE kind = 'late') AS late, sum(amount) FILTER (WHERE kind = 'refund') AS refunds,
-           NULL::numeric AS payments, NULL::numeric AS opening, true AS active
-    FROM pg_temp.run_line WHERE payee_id IS NOT NULL GROUP BY payee_id, currency
-    UNION ALL
-    SELECT payee_id, currency, NULL, NULL, NULL, sum(amount), NULL, true FROM pg_temp.run_payment
-    GROUP BY payee_id, currency
-    UNION ALL
-    SELECT payee_id, currency, NULL, NULL, NULL, NULL, closing, closing <> 0 FROM opening
-)
-SELECT payee_id COLLATE "C" AS payee_id, currency, coalesce(sum(opening), 0)::bigint AS opening,
-       coalesce(sum(royalties), 0)::bigint AS royalties, coalesce(sum(late), 0)::bigint AS late,
-       coalesce(sum(refunds), 0)::bigint AS refunds, coalesce(sum(payments), 0)::bigint AS payments,
-       (coalesce(sum(opening), 0) + coalesce(sum(royalties), 0) + coalesce(sum(late), 0) + coalesce(sum(refunds), 0)
-        + coalesce(sum(payments), 0))::bigint AS closing
-FROM movement GROUP BY payee_id, currency HAVING bool_or(active)
-"""
 
 _STAGES: list[Stage] = [
     *LINE_STAGES,
-    (
-        "balances",
-        ["ANALYZE pg_temp.run_line", _PAYMENTS, _STATEMENTS, "ANALYZE pg_temp.run_statement"],
-        _check_payments,
-    ),
+    ("other journals", ["ANALYZE pg_temp.run_line", _PAYMENTS], None),
+    *ORDER_STAGES,
 ]
 
 _INPUTS = {
     **LINE_INPUTS,
+    **ORDER_INPUTS,
     "payments": """
-        SELECT payee_id, currency, key, day, amount FROM pg_temp.run_payment
+        SELECT payee_id, currency, key, kind, reversed, day, amount FROM pg_temp.run_payment
         ORDER BY payee_id COLLATE "C", currency, key COLLATE "C" """,
 }
-_OUTPUTS = {
-    **LINE_OUTPUTS,
-    "statements": """
-        SELECT payee_id, currency, opening, royalties, late, refunds, payments, closing FROM pg_temp.run_statement
-        ORDER BY payee_id COLLATE "C", currency""",
-}
+_OUTPUTS = {**LINE_OUTPUTS, **ORDER_OUTPUTS}

@@ -18,6 +18,7 @@ from settlement.periods.calculation import Progress
 from settlement.periods.calendar import find_period, require_earlier_closed
 from settlement.periods.frozen import freeze
 from settlement.periods.models import Period, RoyaltyRun
+from settlement.periods.order import ORDER_WRITES
 from settlement.periods.totals import PayeeDifference, RunTotals, differences
 from settlement.posting import post_run
 from settlement.statements.issue import check_ledger, issue_statements
@@ -74,7 +75,7 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     posted = post_run(session, period_id, actor=actor, approved_by=approval.checker)
     statements = issue_statements(session, period, progress)
     # What was known when the period was closed is a set of rows that must not change any more.
-    session.execute(text("SELECT settlement.keep_terms()"))
+    session.execute(text("SELECT settlement.keep_terms(), settlement.keep_money_terms()"))
     session.add(
         RoyaltyRun(
             period_id=period_id,
@@ -112,7 +113,9 @@ def dry_run(session: Session, period_id: str, *, progress: Progress | None = Non
     require_earlier_closed(session, period)
     draft = compute_draft(session, period, actor="dry run", progress=progress)
     last = last_totals(session, period)
-    return Closing(period_id, draft.totals, differences(draft.totals, last), len(draft.totals.payees), 0)
+    # One for each payee, whatever the number of its columns.
+    statements = len({payee.payee_id for payee in draft.totals.payees})
+    return Closing(period_id, draft.totals, differences(draft.totals, last), statements, 0)
 
 
 def last_totals(session: Session, period: Period) -> RunTotals | None:
@@ -141,7 +144,8 @@ def _write(session: Session, period_id: str, progress: Progress | None) -> None:
     for number, (stage, statement) in enumerate(_WRITE):
         if progress is not None:
             progress(stage, number, len(_WRITE))
-        connection.execute(statement, {"period": period_id})
+        for part in statement.split(";\n"):
+            connection.execute(part, {"period": period_id})
 
 
 _WRITE = (
@@ -191,5 +195,6 @@ _WRITE = (
         GROUP BY r.refund_id, r.sale_id, r.refund, r.amount ORDER BY r.refund
         """,
     ),
+    *ORDER_WRITES,
     ("analysing", "ANALYZE settlement.sale_slice, settlement.royalty_line"),
 )

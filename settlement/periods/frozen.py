@@ -39,6 +39,17 @@ TABLES = (
     "settlement.refund_reversal",
     "settlement.royalty_line",
     "settlement.statement",
+    "settlement.fx_rate",
+    "settlement.tax_profile_version",
+    "settlement.reserve_version",
+    "settlement.advance",
+    "settlement.conversion",
+    "settlement.reserve",
+    "settlement.reserve_use",
+    "settlement.tax_determination",
+    "settlement.tax_reversal",
+    "settlement.recoupment",
+    "settlement.statement_column",
 )
 """The tables that are frozen, in the order of their leaves."""
 

@@ -11,7 +11,7 @@ from settlement.money import from_decimal, to_decimal
 
 @dataclass(frozen=True, slots=True)
 class PayeeTotals:
-    """One payee's summary in one currency, in micros."""
+    """One payee's column in one currency, in micros: opening and movements make the closing."""
 
     payee_id: str
     currency: str
@@ -21,6 +21,12 @@ class PayeeTotals:
     refunds: int
     payments: int
     closing: int
+    adjustments: int = 0
+    reserves: int = 0
+    recoupment: int = 0
+    tax: int = 0
+    claims: int = 0
+    fx: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +107,12 @@ class PayeeDifference:
 
 
 def differences(this: RunTotals, last: RunTotals | None) -> list[PayeeDifference]:
-    """Earnings (royalties, late lines and refunds) beside the last period's, by payee and currency in byte order."""
+    """Earnings (royalties, late lines, adjustments and refunds) beside the last period's, by payee and currency in byte order."""
     earned: dict[tuple[str, str], list[int]] = {}
     for position, totals in enumerate((last, this)):
         for payee in totals.payees if totals is not None else ():
             pair = earned.setdefault((payee.payee_id, payee.currency), [0, 0])
-            pair[position] = payee.royalties + payee.late + payee.refunds
+            pair[position] = payee.royalties + payee.late + payee.adjustments + payee.refunds
     return [PayeeDifference(*key, *earned[key]) for key in sorted(earned)]
 
 
@@ -166,6 +172,7 @@ FROM (
 ) AS moved GROUP BY currency ORDER BY currency
 """
 _PAYEES = """
-SELECT payee_id, currency, opening, royalties, late, refunds, payments, closing FROM pg_temp.run_statement
-ORDER BY payee_id COLLATE "C", currency
+SELECT payee_id, currency, opening, royalties, late, refunds, payments, closing, adjustments, reserves, recoupment, tax,
+       claims, fx
+FROM pg_temp.run_column ORDER BY payee_id, currency
 """

@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any, Literal, get_type_hints
 
 from settlement.balance import OfWhich
+from settlement.fx import Rate, converted
 from settlement.money import Micros, Ppb
 from settlement.statements.detail import Detail
 
@@ -83,7 +84,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The summary in one currency: opening + movements = closing. A foreign one opens and closes at 0."""
+    """The summary in one currency: opening + movements = closing. A foreign one is converted and closes at 0."""
 
     currency: str
     opening: Micros = 0
@@ -171,7 +172,7 @@ class Earning:
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """Royalties and late lines of one accounting period in the payout currency, for the chart."""
+    """Royalties and late lines of one accounting period in the payout currency, and what others came to in it."""
 
     period: str
     amount: Micros
@@ -237,10 +238,68 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversion:
+    """A foreign column, converted once: ``converted`` is floor(amount x rate), in the payout currency.
+
+    ``rate`` is what one unit was worth, in 10^-12; ``publisher`` names who says so, ``since`` from when on.
+    """
+
+    currency: str
+    amount: Micros
+    rate: Rate
+    publisher: str
+    since: date
+    converted: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class TaxSum:
+    """Tax withheld from royalties of one territory: floor(base x rate), nothing of a base below zero."""
+
+    territory: str
+    currency: str
+    base: Micros
+    rate: Ppb
+    withheld: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A reserve after this period: what was taken in which period, and what is left of it."""
+
+    period: str
+    currency: str
+    taken: Micros
+    left: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceBalance:
+    """An advance: what of it was not recouped before this period, what this one recouped, and what is left."""
+
+    advance: str
+    amount: Micros
+    opening: Micros
+    recouped: Micros
+    closing: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignYear:
+    """The year's sums of one foreign currency; ``converted`` of it, at or below zero where money was earned."""
+
+    currency: str
+    earned: Micros
+    refunds: Micros
+    tax: Micros
+    converted: Micros
+
+
+@dataclass(frozen=True, slots=True)
 class YearToDate:
     """Sums over the statements of the calendar year in which the period starts, this one included.
 
-    ``earned`` is royalties, late lines and adjustments.
+    ``earned`` is royalties, late lines and adjustments. Each currency by itself: ``fx`` is what foreign ones came to.
     """
 
     year: str
@@ -248,6 +307,8 @@ class YearToDate:
     refunds: Micros
     tax: Micros
     payments: Micros
+    fx: Micros = 0
+    foreign: tuple[ForeignYear, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +337,10 @@ class Body:
     adjustments: tuple[Adjustment, ...] = ()
     entries: Entries = Entries()
     holds: tuple[Hold, ...] = ()
+    conversions: tuple[Conversion, ...] = ()
+    taxes: tuple[TaxSum, ...] = ()
+    reserves: tuple[HeldBack, ...] = ()
+    advances: tuple[AdvanceBalance, ...] = ()
 
 
 def canonical(body: Body) -> bytes:
@@ -370,8 +435,8 @@ def _check(body: Body) -> None:
             f"opening {column.opening} and movements {moved} {column.currency} do not make closing {column.closing}",
         )
         require(
-            column.currency == header.currency or column.opening == column.closing == 0,
-            f"{column.currency} is not the payout currency, but does not open and close at 0",
+            column.currency == header.currency or column.closing == 0,
+            f"{column.currency} is not the payout currency, but does not close at 0",
         )
     own, parts = columns[header.currency], summary.of_which
     require(
@@ -382,7 +447,6 @@ def _check(body: Body) -> None:
     for name, kind in (
         ("royalties", "royalty"),
         ("late", "late"),
-        ("adjustments", "adjustment"),
         ("refunds", "refund"),
     ):
         require_sums(name, "lines", ((t.currency, t.amount) for t in body.lines.totals if t.kind == kind))
@@ -391,6 +455,28 @@ def _check(body: Body) -> None:
             name, "earnings", ((row.currency, row.amount) for row in body.earnings if row.kind == kind)
         )
     require_sums("royalties", "pools", ((pool.currency, pool.own) for pool in body.computation.pools))
+    for conversion in body.conversions:
+        require(
+            conversion.converted == converted(conversion.amount, conversion.rate)
+            and conversion.currency in columns
+            and columns[conversion.currency].fx == -conversion.amount,
+            f"{conversion.currency} was not converted by its rate",
+        )
+    require(
+        own.fx == sum(conversion.converted for conversion in body.conversions),
+        f"fx {own.fx} {header.currency}, but its conversions come to another sum",
+    )
+    for held_back in body.reserves:
+        require(0 <= held_back.left <= held_back.taken, "a reserve gives more than was taken")
+    for advance in body.advances:
+        require(
+            advance.opening - advance.recouped == advance.closing >= 0,
+            f"advance {advance.advance} does not add up",
+        )
+    require(
+        own.recoupment == -sum(advance.recouped for advance in body.advances),
+        "advances and recoupment do not agree",
+    )
     require_sums("adjustments", "adjustments", ((a.currency, a.difference) for a in body.adjustments))
     require(
         all(a.difference == a.corrected - a.original for a in body.adjustments),
@@ -405,6 +491,6 @@ def _check(body: Body) -> None:
     )
     latest = max(body.history, key=lambda earned: earned.period, default=None)
     require(
-        latest == Earned(header.period.id, own.royalties + own.late),
+        latest == Earned(header.period.id, own.royalties + own.late + own.fx),
         f"the history ends with {latest}, not with this period's royalties",
     )

@@ -55,12 +55,16 @@ def statement_lines(session: Session, statement: Statement) -> Iterator[Line]:
     query = text(
         f"""
         SELECT {", ".join(FIELDS)} FROM settlement.statement_line
-        WHERE payee_id = :payee AND period = :period AND currency = :currency ORDER BY line COLLATE "C"
+        WHERE payee_id = :payee AND period = :period AND statement_id = :statement ORDER BY line COLLATE "C"
         """  # noqa: S608  (names of fields)
     )
     rows = session.execute(
         query.execution_options(yield_per=1000),
-        {"payee": statement.payee_id, "period": statement.period_id, "currency": statement.currency},
+        {
+            "payee": statement.payee_id,
+            "period": statement.period_id,
+            "statement": statement.statement_id,
+        },
     )
     return (Line(*row) for row in rows)
 

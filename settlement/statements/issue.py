@@ -5,9 +5,9 @@ Runs inside a close, after the lines are written and the journals posted, on the
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -18,28 +18,36 @@ from sqlalchemy.orm import Session
 from database.engine import psycopg_connection
 from database.errors import Conflict
 from settlement.balance import of_which
+from settlement.fx import TRILLION
 from settlement.payees import party_digests
 from settlement.periods.calendar import last_instant
 from settlement.periods.models import Period
-from settlement.posting import PAYABLE, REFUND_ROYALTIES, STATEMENT
+from settlement.posting import ADVANCE_PAID, PAYABLE, PAYMENT_KINDS, REFUND_ROYALTIES, STATEMENT
 from settlement.rates import PlatformVersion, platform_at
 from settlement.statements.body import (
+    MOVEMENTS,
+    Adjustment,
+    AdvanceBalance,
     Body,
     Column,
     Computation,
+    Conversion,
     Counts,
     Dispute,
     Earned,
     Earning,
     Entries,
     Entry,
+    ForeignYear,
     Header,
+    HeldBack,
     Hold,
     Method,
     PartyReference,
     Pool,
     StatementPeriod,
     Summary,
+    TaxSum,
     TopImage,
     YearToDate,
     canonical,
@@ -61,7 +69,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class Account(NamedTuple):
-    """Whose statement: a payee in one currency."""
+    """Whose statement: a payee in her payout currency."""
 
     payee_id: str
     currency: str
@@ -88,7 +96,7 @@ def issue_statements(session: Session, period: Period, progress: Progress | None
         for account, body in sections.bodies():
             issued += 1
             content = canonical(body)
-            column, parts = body.summary.columns[0], body.summary.of_which
+            column, parts = sections.own(account), body.summary.of_which
             copy.write_row(
                 (
                     body.header.statement,
@@ -110,20 +118,7 @@ def issue_statements(session: Session, period: Period, progress: Progress | None
     return issued
 
 
-_SUMMARY = (
-    "opening",
-    "royalties",
-    "late",
-    "adjustments",
-    "refunds",
-    "reserves",
-    "recoupment",
-    "tax",
-    "claims",
-    "fx",
-    "payments",
-    "closing",
-)
+_SUMMARY = ("opening", *MOVEMENTS, "closing")
 _COLUMNS = (
     "statement_id",
     "number",
@@ -162,7 +157,7 @@ def check_ledger(session: Session, period: Period) -> None:
             )
             SELECT coalesce(s.payee_id, l.payee_id), coalesce(s.currency, l.currency), coalesce(s.closing, 0),
                    coalesce(l.balance, 0)
-            FROM pg_temp.run_statement AS s
+            FROM pg_temp.run_column AS s
             FULL JOIN ledger AS l ON l.payee_id = s.payee_id AND l.currency = s.currency
             WHERE coalesce(s.closing, 0) <> coalesce(l.balance, 0) LIMIT 1
             """  # noqa: S608  (made of the matrix)
@@ -190,13 +185,10 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class _Past:
-    """What earlier statements of one payee say."""
+    """What earlier statements of one payee say: her chart, and this year's columns by currency."""
 
     history: tuple[Earned, ...] = ()
-    earned: int = 0
-    refunds: int = 0
-    tax: int = 0
-    payments: int = 0
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 class _Sections:
@@ -209,13 +201,7 @@ class _Sections:
         connection = psycopg_connection(session)
         for statement in _DETAIL:
             connection.execute(statement, {"period": period.period_id})
-        self.accounts = {
-            Account(row[0], row[1]): tuple(row[2:])
-            for row in self._rows(
-                "SELECT payee_id, currency, opening, royalties, late, refunds, payments, closing"
-                ' FROM pg_temp.run_statement ORDER BY payee_id COLLATE "C", currency'
-            )
-        }
+        self.accounts = self._grouped(_COLUMN_ROWS, Column)
         self._platform: PlatformVersion = platform_at(session, last_instant(period))
         assert period.cut_off_at is not None
         self._parties = party_digests(session, period.cut_off_at)
@@ -229,6 +215,12 @@ class _Sections:
         self._digests = _digests(session)
         self._refunds = self._grouped(_REFUNDS, self._refund)
         self._payments = self._grouped(_PAYMENTS, Entry)
+        self._adjustments = self._grouped(_ADJUSTMENTS, Adjustment)
+        self._steps = {name: self._grouped(query, self._step) for name, query in _STEPS.items()}
+        self._conversions = self._grouped(_CONVERSIONS, Conversion)
+        self._taxes = self._grouped(_TAXES, TaxSum)
+        self._reserves = self._grouped(_RESERVES, HeldBack)
+        self._advances = self._grouped(_ADVANCES, AdvanceBalance)
         self._holds = self._by_payee(_HOLDS)
         self._past = self._earlier()
         counts = next(iter(self._rows(_COUNTS)))
@@ -236,11 +228,15 @@ class _Sections:
 
     def bodies(self) -> Iterator[tuple[Account, Body]]:
         """The statements, by payee and currency in byte order."""
-        for account, summary in self.accounts.items():
-            yield account, self._body(account, summary)
+        for account in self.accounts:
+            yield account, self._body(account)
 
-    def _body(self, account: Account, summary: tuple[int, ...]) -> Body:
-        opening, royalties, late, refunds, payments, closing = summary
+    def own(self, account: Account) -> Column:
+        """The statement's column in its payout currency."""
+        return next(column for column in self.accounts[account] if column.currency == account.currency)
+
+    def _body(self, account: Account) -> Body:
+        columns, own = tuple(self.accounts[account]), self.own(account)
         period, platform, past = self._period, self._platform, self._past[account]
         start = self._day(period.starts_at)
         end = self._day(period.ends_at)
@@ -260,18 +256,8 @@ class _Sections:
                 contracts=tuple(self._contracts[account]),
             ),
             summary=Summary(
-                columns=(
-                    Column(
-                        account.currency,
-                        opening=opening,
-                        royalties=royalties,
-                        late=late,
-                        refunds=refunds,
-                        payments=payments,
-                        closing=closing,
-                    ),
-                ),
-                of_which=of_which(closing, minimum, account.currency, held=bool(holds)),
+                columns=columns,
+                of_which=of_which(own.closing, minimum, account.currency, held=bool(holds)),
             ),
             computation=Computation(
                 pools=tuple(self._pools[account]),
@@ -281,43 +267,53 @@ class _Sections:
                 methods=tuple(self._methods[account]),
             ),
             earnings=tuple(self._earnings[account]),
-            history=(*past.history, Earned(period.period_id, royalties + late)),
+            history=(*past.history, Earned(period.period_id, own.royalties + own.late + own.fx)),
             top_images=tuple(self._top_images[account]),
             lines=Detail(sum(total.lines for total in totals), totals, self._digests[account]),
-            year_to_date=YearToDate(
-                f"{start.year}",
-                earned=past.earned + royalties + late,
-                refunds=past.refunds + refunds,
-                tax=past.tax,
-                payments=past.payments + payments,
-            ),
+            year_to_date=_year_to_date(f"{start.year}", account.currency, [*past.columns.values(), *columns]),
             dispute=Dispute(
                 text=DISPUTE,
                 contact=platform.dispute_contact,
                 until=None if platform.dispute_days is None else end + timedelta(days=platform.dispute_days),
             ),
-            entries=Entries(refunds=tuple(self._refunds[account]), payments=tuple(self._payments[account])),
+            adjustments=tuple(self._adjustments[account]),
+            entries=Entries(
+                refunds=tuple(self._refunds[account]),
+                payments=tuple(self._payments[account]),
+                **{name: tuple(entries[account]) for name, entries in self._steps.items()},
+            ),
             holds=holds,
+            conversions=tuple(self._conversions[account]),
+            taxes=tuple(self._taxes[account]),
+            reserves=tuple(self._reserves[account]),
+            advances=tuple(self._advances[account]),
         )
 
     def _refund(self, refund: str, currency: str, amount: int) -> Entry:
         day = self._day(last_instant(self._period))
         return Entry(day, REFUND_ROYALTIES.key.format(refund=refund), currency, amount)
 
+    def _step(self, key: str, currency: str, amount: int) -> Entry:
+        """What a step of the order at close moved: at the period's last instant, in the statement's journal."""
+        return Entry(self._day(last_instant(self._period)), key, currency, amount)
+
     def _earlier(self) -> defaultdict[Account, _Past]:
-        grouped: defaultdict[Account, list[Any]] = defaultdict(list)
-        for payee_id, currency, *row in self._rows(_EARLIER):
-            grouped[Account(payee_id, currency)].append(row)
+        """By the statement's account; sums of this year by currency, the chart by period."""
+        charts: defaultdict[Account, dict[str, int]] = defaultdict(dict)
+        sums: defaultdict[Account, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         year = self._day(self._period.starts_at).year
+        for payee_id, payout, period_id, starts_at, currency, *amounts in self._rows(_EARLIER):
+            account = Account(payee_id, payout)
+            figures = dict(zip(MOVEMENTS, amounts, strict=True))
+            if currency == payout:
+                charts[account][period_id] = figures["royalties"] + figures["late"] + figures["fx"]
+            if self._day(starts_at).year == year:
+                sums[account][currency].update(figures)
         past: defaultdict[Account, _Past] = defaultdict(_Past)
-        for account, rows in grouped.items():
-            this_year = [row for row in rows if self._day(row[1]).year == year]
+        for account in charts.keys() | sums.keys():
             past[account] = _Past(
-                history=tuple(Earned(row[0], row[2] + row[3]) for row in rows[-(HISTORY - 1) :]),
-                earned=sum(row[2] + row[3] + row[4] for row in this_year),
-                refunds=sum(row[5] for row in this_year),
-                tax=sum(row[6] for row in this_year),
-                payments=sum(row[7] for row in this_year),
+                tuple(Earned(*item) for item in list(charts[account].items())[-(HISTORY - 1) :]),
+                {currency: Column(currency, **figures) for currency, figures in sums[account].items()},
             )
         return past
 
@@ -342,6 +338,8 @@ class _Sections:
             "starts_at": self._period.starts_at,
             "cut_off": self._period.cut_off_at,
             "top": TOP_IMAGES,
+            "zone": self._period.zone,
+            "payment_kinds": PAYMENT_KINDS,
         }
         return psycopg_connection(self._session).execute(query, parameters).fetchall()
 
@@ -350,11 +348,37 @@ class _Sections:
         return day
 
 
+def _year_to_date(year: str, payout: str, columns: Iterable[Column]) -> YearToDate:
+    """Sums of a year's columns, each currency by itself."""
+    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for column in columns:
+        sums[column.currency].update(
+            earned=column.royalties + column.late + column.adjustments,
+            refunds=column.refunds,
+            tax=column.tax,
+            payments=column.payments,
+            fx=column.fx,
+        )
+    own = sums.pop(payout)
+    return YearToDate(
+        year,
+        earned=own["earned"],
+        refunds=own["refunds"],
+        tax=own["tax"],
+        payments=own["payments"],
+        fx=own["fx"],
+        foreign=tuple(
+            ForeignYear(currency, figures["earned"], figures["refunds"], figures["tax"], figures["fx"])
+            for currency, figures in sums.items()
+        ),
+    )
+
+
 def _digests(session: Session) -> defaultdict[Account, str]:
     """The digest of each statement's lines, from the very bytes that the database emits for them."""
     query = f"""
-        COPY (SELECT payee_id, currency, {", ".join(FIELDS)} FROM pg_temp.run_detail
-              ORDER BY payee_id COLLATE "C", currency, line COLLATE "C") TO STDOUT
+        COPY (SELECT payee_id, payout, {", ".join(FIELDS)} FROM pg_temp.run_detail
+              ORDER BY payee_id COLLATE "C", payout, line COLLATE "C") TO STDOUT
     """  # noqa: S608  (names of fields)
     digests: defaultdict[tuple[bytes, bytes], Any] = defaultdict(hashlib.sha256)
     connection = psycopg_connection(session)
@@ -383,7 +407,7 @@ _DETAIL = [
     "DROP TABLE IF EXISTS pg_temp.run_detail",
     """
     CREATE TEMP TABLE run_detail ON COMMIT DROP AS
-    SELECT id, payee_id COLLATE "C" AS payee_id, currency, line COLLATE "C" AS line, kind, period, usage_period,
+    SELECT id, payee_id COLLATE "C" AS payee_id, right(statement_id, 3) AS payout, currency, line COLLATE "C" AS line, kind, period, usage_period,
            usage_date, territory COLLATE "C" AS territory, sale COLLATE "C" AS sale, image COLLATE "C" AS image,
            model COLLATE "C" AS model, player COLLATE "C" AS player, method, share, distribution_key, rate_card,
            contract, split, base, slice, amount, corrects
@@ -391,10 +415,10 @@ _DETAIL = [
     """,
     "ANALYZE pg_temp.run_detail",
 ]
-_RATE_CARDS = "SELECT DISTINCT payee_id, currency, rate_card FROM pg_temp.run_detail"
-_CONTRACTS = "SELECT DISTINCT payee_id, currency, contract FROM pg_temp.run_detail WHERE contract IS NOT NULL"
+_RATE_CARDS = "SELECT DISTINCT payee_id, payout, rate_card FROM pg_temp.run_detail"
+_CONTRACTS = "SELECT DISTINCT payee_id, payout, contract FROM pg_temp.run_detail WHERE contract IS NOT NULL"
 _METHODS = """
-SELECT DISTINCT d.payee_id, d.currency, m.name, encode(m.sha256, 'hex')
+SELECT DISTINCT d.payee_id, d.payout, m.name, encode(m.sha256, 'hex')
 FROM pg_temp.run_detail AS d JOIN settlement.royalty_line AS l ON l.id = d.id
 JOIN attribution.attribution AS a ON a.id = l.attribution_id JOIN attribution.method_version AS m ON m.id = a.method_id
 """
@@ -407,54 +431,129 @@ WITH pool AS (
     JOIN settlement.period AS p ON p.period_id = c.period_id
     WHERE c.period_id = %(period)s GROUP BY 1, 2, 3
 )
-SELECT d.payee_id, d.currency, p.rate_card, p.currency, p.model, p.sales, p.base, p.slices, d.own
-FROM (SELECT payee_id, currency, rate_card, sum(amount)::bigint AS own FROM pg_temp.run_detail
-      WHERE kind = 'royalty' GROUP BY 1, 2, 3) AS d
+SELECT d.payee_id, d.payout, p.rate_card, p.currency, p.model, p.sales, p.base, p.slices, d.own
+FROM (SELECT payee_id, payout, currency, rate_card, sum(amount)::bigint AS own FROM pg_temp.run_detail
+      WHERE kind = 'royalty' GROUP BY 1, 2, 3, 4) AS d
 JOIN pool AS p ON p.rate_card = d.rate_card AND p.currency = d.currency
 """
 _EARNINGS = """
-SELECT payee_id, currency, usage_period, model, territory, currency, kind, count(DISTINCT image), count(*),
+SELECT payee_id, payout, usage_period, model, territory, currency, kind, count(DISTINCT image), count(*),
        sum(base)::bigint, sum(amount)::bigint
 FROM (
     -- A payee may earn on one sale through several players: it is one sale, and its base counts once.
-    SELECT payee_id, currency, kind, sale, any_value(usage_period) AS usage_period, any_value(model) AS model,
+    SELECT payee_id, payout, currency, kind, sale, any_value(usage_period) AS usage_period, any_value(model) AS model,
            any_value(territory) AS territory, any_value(image) AS image, any_value(base) AS base, sum(amount) AS amount
-    FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late') GROUP BY payee_id, currency, kind, sale
-) AS sold GROUP BY payee_id, currency, usage_period, model, territory, kind
+    FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late')
+    GROUP BY payee_id, payout, currency, kind, sale
+) AS sold GROUP BY payee_id, payout, currency, usage_period, model, territory, kind
 """
-_TOP_IMAGES = """
-SELECT payee_id, currency, image, player, share, currency, amount
+# Of several currencies those that earned most in the payout currency.
+_TOP_IMAGES = f"""
+SELECT payee_id, payout, image, player, share, currency, amount
 FROM (
-    SELECT *, row_number() OVER (PARTITION BY payee_id, currency
-                                 ORDER BY amount DESC, image COLLATE "C", player COLLATE "C") AS place
-    FROM (SELECT payee_id, currency, image, player, max(share) AS share, sum(amount)::bigint AS amount
-          FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late') GROUP BY 1, 2, 3, 4) AS earned
+    SELECT e.*, row_number() OVER (PARTITION BY e.payee_id, e.payout
+                                   ORDER BY e.amount * coalesce(x.rate, {TRILLION}) DESC, e.image COLLATE "C",
+                                            e.player COLLATE "C") AS place
+    FROM (SELECT payee_id, payout, image, player, max(share) AS share, currency, sum(amount)::bigint AS amount
+          FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late') GROUP BY 1, 2, 3, 4, 6) AS e
+    LEFT JOIN (SELECT c.payee_id, c.currency, r.rate_trillionths::numeric AS rate FROM pg_temp.run_conversion AS c
+               JOIN settlement.fx_rate AS r ON r.id = c.fx_rate_id) AS x
+        ON x.payee_id = e.payee_id AND x.currency = e.currency
 ) AS ranked WHERE place <= %(top)s
-"""
+"""  # noqa: S608  (made of constants)
 _TOTALS = """
-SELECT payee_id, currency, kind, currency, count(*), sum(amount)::bigint FROM pg_temp.run_detail
-GROUP BY payee_id, currency, kind ORDER BY payee_id COLLATE "C", currency, kind
+SELECT payee_id, payout, kind, currency, count(*), sum(amount)::bigint FROM pg_temp.run_detail
+GROUP BY payee_id, payout, currency, kind ORDER BY payee_id COLLATE "C", payout, kind, currency
 """
 _REFUNDS = """
-SELECT d.payee_id, d.currency, r.external_id, d.currency, sum(d.amount)::bigint
+SELECT d.payee_id, d.payout, r.external_id, d.currency, sum(d.amount)::bigint
 FROM pg_temp.run_detail AS d JOIN settlement.royalty_line AS l ON l.id = d.id
 JOIN settlement.refund AS r ON r.id = l.refund_id
-WHERE d.kind = 'refund' GROUP BY 1, 2, 3
+WHERE d.kind = 'refund' GROUP BY 1, 2, 3, 4
 """
-_PAYMENTS = "SELECT payee_id, currency, day, key, currency, amount FROM pg_temp.run_payment WHERE amount <> 0"
+_COLUMN_ROWS = f"""
+SELECT payee_id, payout, currency, opening, {", ".join(MOVEMENTS)}, closing FROM pg_temp.run_column
+ORDER BY payee_id, payout, currency
+"""  # noqa: S608  (names of columns)
+_PAYMENTS = """
+SELECT m.payee_id, c.payout, m.day, m.key, m.currency, m.amount
+FROM pg_temp.run_payment AS m JOIN pg_temp.run_column AS c ON c.payee_id = m.payee_id AND c.currency = m.currency
+WHERE m.amount <> 0 AND m.kind = ANY(%(payment_kinds)s)
+"""
+# A journal that is no payout: what it reverses, or what it posts by itself.
+_ADJUSTMENTS = """
+SELECT m.payee_id, c.payout, m.key, coalesce(m.reversed, m.key), coalesce(m.reversed_in, %(period)s), m.currency,
+       CASE WHEN m.reversed IS NULL THEN 0 ELSE -m.amount END,
+       CASE WHEN m.reversed IS NULL THEN m.amount ELSE 0 END, m.amount, m.kind
+FROM pg_temp.run_payment AS m JOIN pg_temp.run_column AS c ON c.payee_id = m.payee_id AND c.currency = m.currency
+WHERE m.amount <> 0 AND NOT m.kind = ANY(%(payment_kinds)s)
+"""
+# What each step of the order at close moved, by the key of what it moved.
+_STEPS = {
+    "reserves": """
+        SELECT u.payee_id, c.payout, 'reserve:' || u.taken_in || coalesce(':used:' || u.refund, ':released'), u.currency,
+               u.amount
+        FROM pg_temp.run_reserve_use AS u
+        JOIN pg_temp.run_column AS c ON c.payee_id = u.payee_id AND c.currency = u.currency
+        UNION ALL
+        SELECT r.payee_id, c.payout, 'reserve:' || %(period)s || ':taken', r.currency, -r.amount
+        FROM pg_temp.run_reserve AS r
+        JOIN pg_temp.run_column AS c ON c.payee_id = r.payee_id AND c.currency = r.currency""",
+    "tax": """
+        SELECT t.payee_id, c.payout, 'tax:' || t.territory, t.currency, -t.withheld
+        FROM pg_temp.run_tax AS t JOIN pg_temp.run_column AS c ON c.payee_id = t.payee_id AND c.currency = t.currency
+        WHERE t.withheld <> 0
+        UNION ALL
+        SELECT t.payee_id, c.payout, 'tax:' || t.territory || ':' || t.taxed_in || ':refunded:' || t.refund, t.currency,
+               t.given_back
+        FROM pg_temp.run_tax_reversal AS t
+        JOIN pg_temp.run_column AS c ON c.payee_id = t.payee_id AND c.currency = t.currency
+        WHERE t.given_back <> 0""",
+    "fx": """
+        SELECT payee_id, payout, 'fx:' || currency, currency, -source FROM pg_temp.run_conversion
+        UNION ALL
+        SELECT payee_id, payout, 'fx:' || currency, payout, target FROM pg_temp.run_conversion WHERE target <> 0""",
+    "recoupment": f"""
+        SELECT payee_id, currency, {ADVANCE_PAID.key_sql(advance="advance_id")}, currency, -amount
+        FROM pg_temp.run_recoupment WHERE amount <> 0""",  # noqa: S608  (made of the matrix)
+}
+_CONVERSIONS = """
+SELECT c.payee_id, c.payout, c.currency, c.source, r.rate_trillionths, r.source,
+       (r.valid_from AT TIME ZONE %(zone)s)::date, c.target
+FROM pg_temp.run_conversion AS c JOIN settlement.fx_rate AS r ON r.id = c.fx_rate_id
+"""
+_TAXES = """
+SELECT t.payee_id, c.payout, t.territory::text, t.currency, t.base, t.rate, t.withheld
+FROM pg_temp.run_tax AS t JOIN pg_temp.run_column AS c ON c.payee_id = t.payee_id AND c.currency = t.currency
+"""
+_RESERVES = """
+SELECT h.payee_id, p.currency, h.taken_in, h.currency, h.taken,
+       (h.remaining - coalesce((SELECT sum(u.amount) FROM pg_temp.run_reserve_use AS u WHERE u.payee_id = h.payee_id
+                                AND u.currency = h.currency AND u.taken_in = h.taken_in), 0))::bigint
+FROM (SELECT payee_id, currency, taken_in, taken, remaining FROM pg_temp.run_lot
+      UNION ALL SELECT payee_id, currency, %(period)s, amount, amount FROM pg_temp.run_reserve) AS h
+JOIN settlement.payee AS p ON p.payee_id = h.payee_id
+"""
+_ADVANCES = """
+SELECT r.payee_id, r.currency, r.advance_id, a.amount_micros, r.remaining::bigint, r.amount, (r.remaining - r.amount)::bigint
+FROM pg_temp.run_recoupment AS r JOIN settlement.advance AS a ON a.advance_id = r.advance_id
+"""
 # As they were at the cut-off, whenever the period is closed.
 _HOLDS = """
 SELECT h.payee_id, h.opened_at, h.id, h.reason, h.expected_until
 FROM settlement.hold AS h LEFT JOIN settlement.hold_release AS r ON r.hold_id = h.id
 WHERE h.opened_at < %(cut_off)s AND (r.hold_id IS NULL OR r.released_at >= %(cut_off)s)
 """
-_EARLIER = """
-SELECT s.payee_id, s.currency, s.period_id, p.starts_at, s.royalties, s.late, s.adjustments, s.refunds, s.tax,
-       s.payments
-FROM settlement.statement AS s JOIN settlement.period AS p ON p.period_id = s.period_id
+_EARLIER = f"""
+SELECT s.payee_id, s.payout, s.period_id, p.starts_at, s.currency, {", ".join(MOVEMENTS)}
+FROM (
+    SELECT payee_id, currency AS payout, currency, period_id, {", ".join(MOVEMENTS)} FROM settlement.statement
+    UNION ALL
+    SELECT payee_id, right(statement_id, 3), currency, period_id, {", ".join(MOVEMENTS)} FROM settlement.statement_column
+) AS s JOIN settlement.period AS p ON p.period_id = s.period_id
 WHERE p.starts_at < %(starts_at)s AND p.starts_at > CAST(%(starts_at)s AS timestamptz) - interval '25 months'
 ORDER BY p.starts_at
-"""
+"""  # noqa: S608  (names of columns)
 _COUNTS = """
 SELECT count(*) FILTER (WHERE a.status = 'attributed'), count(*) FILTER (WHERE a.status IS NULL),
        count(*) FILTER (WHERE a.status = 'unattributed'),

@@ -1,6 +1,6 @@
 """Issued statements. Append-only; the body's bytes are kept as issued."""
 
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, UniqueConstraint, select
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, defer, mapped_column
 
 from database.base import Base, Key, RecordedAt
@@ -56,6 +56,38 @@ class Statement(Base):
     sha256: Mapped[bytes] = mapped_column(unique=True)
     """SHA-256 of the body: the statement's identity and ETag."""
     recorded_at: Mapped[RecordedAt]
+
+
+class StatementColumn(Base):
+    """A statement's column in another currency than it is paid out in: summed, converted once, closed at 0."""
+
+    __tablename__ = "statement_column"
+    __table_args__ = (
+        CheckConstraint(f"opening + {' + '.join(MOVEMENTS)} = closing", name="summary_adds_up"),
+        CheckConstraint("closing = 0 AND recoupment = 0", name="closes_at_zero"),
+        Index(None, "statement_id"),
+        {"schema": "settlement"},
+    )
+
+    payee_id: Mapped[str] = mapped_column(primary_key=True)
+    period_id: Mapped[str] = mapped_column(primary_key=True)
+    currency: Mapped[str] = mapped_column(CHAR(3), primary_key=True)
+    statement_id: Mapped[str] = mapped_column(
+        ForeignKey(Statement.statement_id, deferrable=True, initially="DEFERRED")
+    )
+    opening: Mapped[int]
+    """0, but where the last statement of before there were columns closed with a balance in this currency."""
+    royalties: Mapped[int]
+    late: Mapped[int]
+    adjustments: Mapped[int]
+    refunds: Mapped[int]
+    reserves: Mapped[int]
+    recoupment: Mapped[int]
+    tax: Mapped[int]
+    claims: Mapped[int]
+    fx: Mapped[int]
+    payments: Mapped[int]
+    closing: Mapped[int]
 
 
 def find_statement(session: Session, statement_id: str) -> Statement:

@@ -167,6 +167,8 @@ def test_the_statements_say_it(books: Session) -> None:
         "refunds": "-0.065433",
         "tax": "0.000000",
         "payments": "-0.180000",
+        "fx": "0.000000",
+        "foreign": [],
     }
     assert body["computation"]["pools"] == [
         {
