@@ -1,5 +1,6 @@
 """The image files of this installation: PNGs under `ROYALTY_HOME/images`."""
 
+import base64
 import hashlib
 import io
 import tempfile
@@ -73,3 +74,21 @@ def open_picture(name: str, sha256: bytes | None) -> Picture.Image | None:
         raise Invalid(
             f"the logged file {name} is no picture that can be opened: log the right one"
         ) from error
+
+
+SHOWN = 384
+"""Longest side of a picture in a page, in pixels: larger ones are scaled down."""
+
+
+def data_uri(picture: Picture.Image) -> str:
+    """A picture as a `data:` address for a page that stands alone; small ones exactly, large ones scaled down."""
+    written = io.BytesIO()
+    if max(picture.size) <= SHOWN:
+        picture.save(written, format="PNG", optimize=True)
+        kind = "png"
+    else:
+        smaller = picture.convert("RGB")
+        smaller.thumbnail((SHOWN, SHOWN))
+        smaller.save(written, format="JPEG", quality=88)
+        kind = "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(written.getbuffer()).decode()}"

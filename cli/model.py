@@ -4,29 +4,23 @@ Torch and diffusers take seconds to import, so this and every command that needs
 """
 
 from decimal import Decimal
-from functools import cache
 from typing import TYPE_CHECKING
 
 from attribution.miniature import MINIATURE_PATH
-from database.settings import get_settings
 
 if TYPE_CHECKING:
     from attribution.pipeline import Model
 
 
-@cache
 def configured_model() -> "Model":
-    """The model that `ROYALTY_MODEL` names, or the bundled miniature.
+    """The model that `ROYALTY_MODEL` names, or the bundled miniature, loaded once per process.
 
     Raises:
         NotFound, Unavailable: it is not on this machine, or cannot be loaded.
     """
-    from attribution.pipeline import load_model
+    from attribution.configured import configured_model as load
 
-    settings = get_settings()
-    return load_model(
-        settings.royalty_model, embedding=settings.royalty_embedding_model, download=settings.royalty_download
-    )
+    return load()
 
 
 def usual_settings(model: "Model") -> tuple[int, Decimal]:

@@ -55,6 +55,32 @@ def explain(session: Session, line: str) -> Explanation:
     return Explanation(line_id, name, steps)
 
 
+def cited_attributions(session: Session, period_id: str) -> list[tuple[str, int]]:
+    """The attributions that an accounting period's royalty lines follow from: the image's external id, and its key.
+
+    Args:
+        session: of the role `settlement`.
+        period_id: the accounting period.
+
+    Raises:
+        NotFound: the period has no line that follows from an attribution.
+    """
+    rows = session.execute(
+        text("""
+            SELECT i.external_id, a.id
+            FROM (SELECT DISTINCT attribution_id FROM settlement.royalty_line WHERE period_id = :period) AS l
+            JOIN attribution.attribution AS a ON a.id = l.attribution_id
+            JOIN attribution.image AS i ON i.id = a.image_id ORDER BY a.id
+        """),
+        {"period": period_id},
+    ).all()
+    if not rows:
+        raise NotFound(
+            f"no attribution earned anything in {period_id}: is it closed? `royalty period list` shows"
+        )
+    return [(external_id, key) for external_id, key in rows]
+
+
 def _find(session: Session, line: str) -> tuple[int, str]:
     if line.isascii() and line.isdigit() and len(line) < 19:
         row = session.execute(
