@@ -441,11 +441,11 @@ class _NearIndex:
     _SHORTEST, _SHORTEST_LONG = 4, 8
 
     def __init__(self, strings: Iterable[str]) -> None:
-        self._strings = frozenset(string for string in strings if len(string) >= self._SHORTEST)
+        self._letters = {string: _letters(string) for string in strings if len(string) >= self._SHORTEST}
         self._by_rest: dict[str, list[str]] = defaultdict(list)
         self._by_piece: dict[tuple[int, int, str], list[str]] = defaultdict(list)
         self._by_squeezed: dict[str, list[str]] = defaultdict(list)
-        for string in sorted(self._strings):
+        for string in sorted(self._letters):
             self._by_squeezed[_squeezed(string)].append(string)
             for rest in _rests(string):
                 self._by_rest[rest].append(string)
@@ -463,7 +463,7 @@ class _NearIndex:
         return found | dict.fromkeys(self.near(text))
 
     def near(self, string: str) -> tuple[str, ...]:
-        """Indexed strings within one edit, or two of long ones, or with letters doubled; never the string itself."""
+        """Indexed strings within one edit, or with letters doubled; within two of a long string without meaning."""
         return self._nearest(string) if self._SHORTEST - 1 <= len(string) <= 60 else ()
 
     def _search(self, string: str) -> tuple[str, ...]:
@@ -472,7 +472,8 @@ class _NearIndex:
             found |= dict.fromkeys(self._by_rest.get(rest, ()))
         near = {match: None for match in found if _has_doubled_letters(string, match)}
         near |= {match: None for match in found if edit_distance(string, match, 1) is not None}
-        if len(string) >= self._SHORTEST_LONG - 2:
+        if len(string) >= self._SHORTEST_LONG - 2 and _unknown(string):
+            letters = _letters(string)
             far: dict[str, None] = {}
             for length in range(max(len(string) - 2, self._SHORTEST_LONG), len(string) + 3):
                 for number, (start, end) in enumerate(_cuts(length)):
@@ -480,9 +481,23 @@ class _NearIndex:
                         if start + shift >= 0:
                             piece = string[start + shift : end + shift]
                             far |= dict.fromkeys(self._by_piece.get((length, number, piece), ()))
-            near |= {match: None for match in far if edit_distance(string, match, 2) is not None}
+            near |= {
+                match: None
+                for match in far
+                # An edit changes at most two of the kinds of letters; most candidates differ in more.
+                if (letters ^ self._letters[match]).bit_count() <= 4
+                and edit_distance(string, match, 2) is not None
+            }
         near.pop(string, None)
         return tuple(near)
+
+
+def _letters(string: str) -> int:
+    """The kinds of letters of a string, as bits."""
+    letters = 0
+    for character in string:
+        letters |= 1 << (ord(character) & 63)
+    return letters
 
 
 def _rests(string: str) -> set[str]:
@@ -506,13 +521,15 @@ def edit_distance(a: str, b: str, most: int) -> int | None:
     a, b = a[same:], b[same:]
     if not a or not b:
         return max(len(a), len(b))
-    rows = [list(range(len(b) + 1))]
+    two_before, before = list(range(len(b) + 1)), list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         row = [i]
         for j, y in enumerate(b, 1):
-            cost = min(rows[-1][j] + 1, row[j - 1] + 1, rows[-1][j - 1] + (x != y))
+            cost = before[j - 1] if x == y else 1 + min(before[j], row[j - 1], before[j - 1])
             if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, rows[-2][j - 2] + 1)
+                cost = min(cost, two_before[j - 2] + 1)
             row.append(cost)
-        rows.append(row)
-    return rows[-1][-1] if rows[-1][-1] <= most else None
+        if min(row) > most and min(before) > most:
+            return None
+        two_before, before = before, row
+    return before[-1] if before[-1] <= most else None
