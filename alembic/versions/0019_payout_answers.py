@@ -20,6 +20,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("""
+        DROP VIEW audit.bank_account_faults;
         DROP TABLE settlement.batch_progress;
         ALTER TABLE settlement.payout_attempt ADD CONSTRAINT payout_attempt_payout_id_fkey
             FOREIGN KEY (payout_id) REFERENCES settlement.payout (payout_id);

@@ -373,6 +373,26 @@ CHECKS: tuple[Check, ...] = (
         "SELECT payout_id, attempt_id, fault FROM audit.payout_faults",
     ),
     Check(
+        "payouts reconcile",
+        "On every payout that a bank was told of, clearing, what the bank's files book, what the ledger moved and what "
+        "the payee's statement says agree.",
+        "SELECT payout_id, fault FROM audit.payout_reconciliation WHERE fault IS NOT NULL",
+    ),
+    Check(
+        "bank statements add up",
+        "Every statement of a bank leads from its opening to its closing balance by its bookings, and books our payments "
+        "on the account that they were told to leave.",
+        """
+        SELECT statement_id || ' in ' || message_id, 'opening ' || opening_micros, 'booked ' || booked_micros,
+               'closing ' || closing_micros
+        FROM audit.bank_statements WHERE NOT adds_up
+        UNION ALL
+        SELECT statement_id || ' in ' || message_id, 'account ' || account, 'batch ' || batch_id,
+               'pays from ' || debtor_account
+        FROM audit.bank_account_faults
+        """,
+    ),
+    Check(
         "two people approved",
         "Every closed period and every batch that was submitted was approved by another person than made it, and is "
         "what was approved.",

@@ -81,3 +81,22 @@ CREATE TABLE settlement.batch_progress (
 RESET ROLE;
 CALL guard.make_append_only('settlement.batch_progress');
 GRANT SELECT, INSERT ON settlement.batch_progress TO payer;
+
+-- Whoever pays is debited: a statement that books a batch's payments on another account is another's, or the file was given
+-- to another bank. Accounts are compared as they are kept here, masked.
+SET ROLE audit_owner;
+CREATE VIEW audit.bank_account_faults AS
+SELECT DISTINCT m.message_id, s.statement_id, s.account, b.batch_id, d.masked AS debtor_account
+FROM settlement.bank_entry AS e
+JOIN settlement.bank_statement AS s ON s.bank_message_id = e.bank_message_id AND s.number = e.statement
+JOIN settlement.bank_message AS m ON m.id = e.bank_message_id
+LEFT JOIN settlement.payout_attempt AS t ON t.attempt_id = e.attempt_id
+LEFT JOIN settlement.payout AS p ON p.payout_id = t.payout_id
+JOIN settlement.payout_batch AS b ON b.batch_id = coalesce(p.batch_id, e.batch_id)
+LEFT JOIN LATERAL (SELECT min(a.masked) AS masked FROM party.bank_account_version AS a
+                   WHERE a.payee_id = b.debtor_id AND a.version = b.debtor_version) AS d ON true
+WHERE e.says IN ('paid', 'returned') AND s.account IS NOT NULL AND d.masked <> s.account;
+RESET ROLE;
+COMMENT ON VIEW audit.bank_account_faults IS
+    'must be empty: statements that book a batch''s payments on another account than it pays from; accounts masked';
+GRANT SELECT ON audit.bank_account_faults TO auditor;

@@ -255,6 +255,26 @@ DELETE FROM ledger.log_leaf WHERE kind = 'journal' AND reference = 'sale:sale-1'
 DELETE FROM settlement.payout_event WHERE state = 'paid'
 => payout-1, attempt:payout-1:paid has no event
 
+# payouts reconcile
+UPDATE settlement.payout SET amount_micros = 170000 WHERE payee_id = 'pay-1'
+=> EUR-20261105-1/pay-1, statement 2026-11/pay-1/EUR says 180000
+
+# bank statements add up
+WITH m AS (INSERT INTO settlement.bank_message (sha256, kind, version, message_id, name, actor)
+VALUES (sha256('x'), 'camt.053', '08', 'M1', 'f', 'eve') RETURNING id)
+INSERT INTO settlement.bank_statement (bank_message_id, number, statement_id, opening_micros, closing_micros)
+SELECT id, 1, 'S1', 0, 5 FROM m
+=> S1 in M1, opening 0, booked 0, closing 5
+
+# bank statements add up
+WITH m AS (INSERT INTO settlement.bank_message (sha256, kind, version, message_id, name, actor)
+VALUES (sha256('x'), 'camt.053', '08', 'M1', 'f', 'eve') RETURNING id), s AS (
+INSERT INTO settlement.bank_statement (bank_message_id, number, statement_id, account)
+SELECT id, 1, 'S1', 'FR** **** 1234' FROM m)
+INSERT INTO settlement.bank_entry (bank_message_id, number, statement, says, attempt_id)
+SELECT id, 1, 1, 'paid', 'payout-1' FROM m
+=> S1 in M1, account FR** **** 1234, batch EUR-20261105-1, pays from
+
 # the schema is the one last migrated
 DROP TRIGGER append_only ON ledger.posting
 => trigger append_only on ledger.posting is missing

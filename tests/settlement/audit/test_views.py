@@ -17,6 +17,7 @@ MUST_BE_EMPTY = (
     "attribution_completeness",
     "attribution_conservation",
     "balance_chain",
+    "bank_account_faults",
     "division_conservation",
     "journal_faults",
     "log_gaps",
