@@ -380,8 +380,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "bank statements add up",
-        "Every statement of a bank leads from its opening to its closing balance by its bookings, and books our payments "
-        "on the account that they were told to leave.",
+        "Every statement of a bank leads from its opening to its closing balance by its bookings, and books our "
+        "payments on the account that they were told to leave.",
         """
         SELECT statement_id || ' in ' || message_id, 'opening ' || opening_micros, 'booked ' || booked_micros,
                'closing ' || closing_micros
