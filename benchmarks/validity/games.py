@@ -24,7 +24,7 @@ from attribution.shapley import SHARE_SCALE
 from database.errors import Invalid
 
 KEPT = Path(__file__).with_name("games.json")
-"""The games behind docs/validity.md: `python -m benchmarks.validity.plots --play` wrote them."""
+"""The games behind docs/validity.md: `python -m benchmarks.validity.page --play` wrote them."""
 
 NULL, MADE_UP, PAST_WINDOW, PAIR, TRIPLE, SEEDS = (
     "null artist",
@@ -194,7 +194,7 @@ def read(file: Path = KEPT) -> list[Played]:
         return [Played(**{**game, "named": tuple(game["named"])}) for game in games]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Invalid(
-            f"{file} holds no games ({error!r}): run python -m benchmarks.validity.plots --play."
+            f"{file} holds no games ({error!r}): run python -m benchmarks.validity.page --play."
         ) from error
 
 

@@ -1,7 +1,7 @@
 """The true game: train the model again without each set of artists, and draw the same pictures.
 
 python -m benchmarks.validity.retrain [--work DIR] [--minutes N]
-python -m benchmarks.validity.retrain [--work DIR] --collect FILE
+python -m benchmarks.validity.retrain [--work DIR] --collect FILE [--sheet FILE]
 
 One base learns content alone. From it every coalition of the four artists is fine-tuned for the same number of steps
 on the works of its members (a work by several of them counts only where all are members), with the same random draws,
@@ -60,6 +60,8 @@ _BASE_RATE, _RATE = 1.5e-3, 1.0e-3
 _EXAMPLES_SEED, _BASE_SEED = 100, 200
 _CHECKPOINT_EVERY = 100
 _BUCKET = 16
+_ON_SHEET = 56
+"""Which of the queries: a picture by all four artists."""
 _GO_ON = 75
 """Exit status where runs are left: `EX_TEMPFAIL`, try again."""
 
@@ -238,12 +240,10 @@ class Trainer:
         Raises:
             Deadline: the time is over; the checkpoint says where to go on.
         """
+        torch.manual_seed(training.seed)
         unet = make_small_unet()
         if training.begins_from is not None:
             unet.load_state_dict(torch.load(self.folder.weights(training.begins_from)))
-        else:
-            torch.manual_seed(training.seed)
-            unet = make_small_unet()
         optimizer = torch.optim.AdamW(unet.parameters(), training.rate, weight_decay=1e-3, betas=(0.9, 0.98))
         averaged = {name: value.clone() for name, value in unet.state_dict().items()}
         first, error = 0, math.nan
@@ -483,6 +483,9 @@ def main() -> None:
     parser.add_argument(
         "--collect", type=Path, metavar="FILE", help="train nothing; write the values of what is finished"
     )
+    parser.add_argument(
+        "--sheet", type=Path, metavar="FILE", help="with --collect: write one picture as every model draws it"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder = Folder(arguments.work)
@@ -493,6 +496,8 @@ def main() -> None:
     except Invalid as error:
         sys.exit(error.message)
     write(document, arguments.collect)
+    if arguments.sheet is not None:
+        save_sheet(folder, _ON_SHEET, arguments.sheet)
 
 
 if __name__ == "__main__":

@@ -66,26 +66,30 @@ class Original:
     """The same with the work that is nearest."""
 
     @property
-    def true_attribution(self) -> Attribution | None:
-        """Shapley values of this replicate's own true game; None where some of its models are missing."""
-        values = [value for value in self.retrained[self.replicate] if value is not None]
-        if len(values) < len(COALITIONS):
-            return None
-        return tuple(float(phi) / UNIT for phi in shapley_values(values, len(PLAYERS)))
+    def own(self) -> list[float]:
+        """What this replicate's models draw, by set of artists; NaN where there is no such model.
+
+        Nor does everybody's count, which drew the original: it is as near to itself as can be.
+        """
+        return [*_values(self.retrained[self.replicate])[:-1], np.nan]
 
     @property
     def others(self) -> list[list[float]]:
-        """What the other replicates' models draw, by set of artists; NaN where there is no such model."""
+        """What the models of each other replicate draw that has them all, by set of artists."""
         return [
-            [np.nan if value is None else value / UNIT for value in values]
+            _values(values)
             for replicate, values in enumerate(self.retrained)
-            if replicate != self.replicate
+            if replicate != self.replicate and None not in values
         ]
 
     def of_named(self, values: Sequence[float]) -> Attribution:
         """Values of the artists named, in the order of naming, spread over the four; 0 for whom nobody named."""
         by_name = dict(zip(self.query.names, values, strict=True))
         return tuple(by_name.get(name, 0.0) for name in PLAYERS)
+
+
+def _values(kept: Sequence[int | None]) -> list[float]:
+    return [np.nan if value is None else value / UNIT for value in kept]
 
 
 def _optional(values: Sequence[int] | None) -> Attribution | None:
@@ -123,18 +127,24 @@ def known_strengths(original: Original) -> Attribution:
 
 def retrained_leave_one_out(original: Original) -> Attribution | None:
     """What the picture loses when the model is trained again without one artist."""
-    values = original.retrained[original.replicate]
-    without = [values[EVERYBODY & ~(1 << bit)] for bit in range(len(PLAYERS))]
-    whole = values[EVERYBODY]
-    if whole is None:
+    without = [original.own[EVERYBODY & ~(1 << bit)] for bit in range(len(PLAYERS))]
+    return None if np.isnan(without).any() else tuple(1 - value for value in without)
+
+
+def retrained_fit(original: Original) -> Attribution | None:
+    """The sums that come nearest to what retraining drew, by least squares over the models there are."""
+    own = np.array(original.own)
+    there = ~np.isnan(own)
+    members = np.array([[coalition >> bit & 1 for bit in range(len(PLAYERS))] for coalition in COALITIONS])
+    design = np.column_stack([np.ones(len(own)), members])[there]
+    if np.linalg.matrix_rank(design) <= len(PLAYERS):
         return None
-    return (
-        None if None in without else tuple((whole - value) / UNIT for value in without if value is not None)
-    )
+    fitted = np.linalg.lstsq(design, own[there])[0]
+    return tuple(float(value) for value in fitted[1:])
 
 
 NOISE = "random"
-CEILING = "Shapley values of another retraining (the ceiling)"
+CEILING = "fit to another retraining (the ceiling)"
 METHODS: dict[str, Callable[[Original], Attribution | None]] = {
     "prompt game (Shapley values)": prompt_game,
     "prompt game, leave one out": prompt_leave_one_out,
@@ -142,10 +152,10 @@ METHODS: dict[str, Callable[[Original], Attribution | None]] = {
     "similarity to works, mean": lambda original: original.mean_similarity,
     "similarity to works, nearest": lambda original: original.nearest_similarity,
     "known strengths": known_strengths,
-    "retrained, leave one out": retrained_leave_one_out,
-    CEILING: lambda original: original.true_attribution,
+    "retraining, leave one out": retrained_leave_one_out,
+    CEILING: retrained_fit,
 }
-"""By name; None where a picture's own replicate lacks a model that the method needs."""
+"""By name; None where a picture's own replicate lacks models that the method needs."""
 
 _RANDOM_DRAWS = 20
 
@@ -159,9 +169,9 @@ class Score:
     """Over pictures; `count` is pictures times retrainings they were judged by."""
     lds_of_several: Estimate
     """The same where two artists or more are named: with one, every method that knows her name says the same."""
-    rank: Estimate | None
+    rank: Estimate
     """Rank correlation with the other replicate's true Shapley values over all named artists of all pictures."""
-    order: Estimate | None
+    order: Estimate
     """How often the order of two named artists is that of the other replicate's true Shapley values."""
 
 
@@ -200,14 +210,13 @@ class TrueGame:
         return cls(originals, document["settings"])
 
     def truth(self, original: Original) -> list[Attribution]:
-        """The true Shapley values of a picture by the other replicates, where all their models are there."""
+        """The true Shapley values of a picture by the other replicates."""
         return [
             tuple(
                 float(phi) / UNIT
                 for phi in shapley_values([round(value * UNIT) for value in values], len(PLAYERS))
             )
             for values in original.others
-            if not np.isnan(values).any()
         ]
 
     def score(self, method: str) -> Score | None:
@@ -252,10 +261,8 @@ class TrueGame:
             jackknife(
                 [np.asarray(group).reshape(-1, 2) for group in points],
                 lambda pairs: rank_correlation(pairs[:, 0], pairs[:, 1]),
-            )
-            if any(points)
-            else None,
-            jackknife(orders) if any(orders) else None,
+            ),
+            jackknife(orders),
         )
 
     def value_correlation(self) -> Estimate:
@@ -271,24 +278,20 @@ class TrueGame:
                     for coalition in COALITIONS
                 ]
             )
-            for values in original.others:
-                there = ~np.isnan(values)
-                by_query.setdefault(original.query, []).append(
-                    rank_correlation(predicted[there], np.asarray(values)[there])
-                )
+            by_query.setdefault(original.query, []).extend(
+                rank_correlation(predicted, values) for values in original.others
+            )
         return jackknife(list(by_query.values()))
 
     def repeated(self) -> Estimate:
         """Rank correlation of one replicate's values with another's: how far retraining agrees with itself."""
         by_query: dict[Query, list[float]] = {}
         for original in self.originals:
-            own = np.array(
-                [np.nan if v is None else v for v in original.retrained[original.replicate]], float
-            )
-            for values in original.others:
-                there = ~np.isnan(values) & ~np.isnan(own)
-                by_query.setdefault(original.query, []).append(
-                    rank_correlation(own[there], np.asarray(values)[there])
+            own = np.array(original.own)
+            there = ~np.isnan(own)
+            if there.sum() > len(PLAYERS):
+                by_query.setdefault(original.query, []).extend(
+                    rank_correlation(own[there], np.array(values)[there]) for values in original.others
                 )
         return jackknife(list(by_query.values()))
 
@@ -296,7 +299,11 @@ class TrueGame:
         """How near two trainings on the same works of everybody draw the same picture."""
         by_query: dict[Query, list[float]] = {}
         for original in self.originals:
-            by_query.setdefault(original.query, []).extend(values[EVERYBODY] for values in original.others)
+            by_query.setdefault(original.query, []).extend(
+                value / UNIT
+                for replicate, values in enumerate(original.retrained)
+                if replicate != original.replicate and (value := values[EVERYBODY]) is not None
+            )
         return jackknife(list(by_query.values()))
 
     def unnamed(self) -> Estimate:

@@ -1,10 +1,10 @@
-"""The plots of docs/validity.md from the kept data: python -m benchmarks.validity.plots [--play] [--out DIR].
+"""The plots and tables of docs/validity.md from the kept data: python -m benchmarks.validity.page [--play].
 
 With --play the games of known outcome are played anew first, which takes some minutes.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,13 +14,19 @@ mpl.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from attribution.pipeline import load_model
+from benchmarks.harness import Bench
 from benchmarks.validity import games
+from benchmarks.validity.figures import note_games
 from benchmarks.validity.scenes import PLAYERS
-from benchmarks.validity.true_game import CEILING, METHODS, NOISE, TrueGame, prompt_game
+from benchmarks.validity.statistics import Estimate
+from benchmarks.validity.true_game import CEILING, JUDGES, METHODS, NOISE, TrueGame, prompt_game
+from database.errors import Invalid
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
+PAGE = Path(__file__).parents[2] / "docs" / "validity.md"
+IMAGES = PAGE.with_name("images")
 
 _BLUE, _ORANGE, _GREY = "#2b6cb0", "#dd6b20", "#a0aec0"
 
@@ -124,17 +130,81 @@ def draw_all(folder: Path) -> list[Path]:
     return files
 
 
+def game_table(played: Sequence[games.Played]) -> str:
+    """The figures of the games of known outcome, as the benchmark prints them, in Markdown."""
+    bench = Bench(quick=False, console=Console())
+    note_games(bench, list(played))
+    words = {None: "", True: "yes", False: "**no**"}
+    rows = [
+        f"| {figure.name} | {figure.value:.4f} | {figure.unit} | {figure.target} | {words[figure.met]} |"
+        for figure in bench.figures
+    ]
+    return "\n".join(["| what | value | unit | target | met |", "|---|---|---|---|---|", *rows])
+
+
+def true_game_table(truths: Mapping[str, TrueGame]) -> str:
+    """How well each attribution predicts retraining, by judge, in Markdown."""
+    rows = [
+        "| judge | attribution | LDS, all | LDS, 2 to 4 named | rank correlation | order of two |",
+        "|" + "---|" * 6,
+    ]
+    for judge, truth in truths.items():
+        for method in (CEILING, *(name for name in METHODS if name != CEILING), NOISE):
+            if score := truth.score(method):
+                cells = (score.lds, score.lds_of_several, score.rank, score.order)
+                rows.append(f"| {judge} | {method} | {' | '.join(map(_cell, cells))} |")
+    return "\n".join(rows)
+
+
+def noise_table(truths: Mapping[str, TrueGame]) -> str:
+    """How far retraining agrees with itself, by judge, in Markdown."""
+    rows = [
+        "| judge | values of two retrainings | same picture twice | prompt game's values | effect of unnamed |",
+        "|" + "---|" * 5,
+    ]
+    for judge, truth in truths.items():
+        cells = (truth.repeated(), truth.seen_again(), truth.value_correlation(), truth.unnamed())
+        rows.append(f"| {judge} | {' | '.join(map(_cell, cells))} |")
+    return "\n".join(rows)
+
+
+def _cell(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ± {estimate.standard_error:.3f} (n {estimate.count})"
+
+
+def with_tables(page: str, tables: Mapping[str, str]) -> str:
+    """The page with each table between its comments `<!-- NAME -->` and `<!-- end -->`."""
+    for name, table in tables.items():
+        begin = f"<!-- {name} -->\n"
+        before, found, rest = page.partition(begin)
+        _, ended, after = rest.partition("<!-- end -->")
+        if not found or not ended:
+            raise Invalid(f"{PAGE} has no place for the table {name!r}.")
+        page = f"{before}{begin}{table}\n{ended}{after}"
+    return page
+
+
+def tables() -> dict[str, str]:
+    """All tables of the page from the kept data, by name."""
+    truths = {judge: TrueGame.read(judge=judge) for judge in JUDGES}
+    return {
+        "games": game_table(games.read()),
+        "true game": true_game_table(truths),
+        "noise": noise_table(truths),
+    }
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--play", action="store_true", help="play the games anew first, and keep them")
-    parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
-    arguments = parser.parse_args()
-    if arguments.play:
+    if parser.parse_args().play:
         model = load_model(device="cpu")
         games.write(games.play(games.asked(quick=False), model), model.weights_sha256)
-    for file in draw_all(arguments.out):
+    for file in draw_all(IMAGES):
         print(file)
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), tables()), encoding="utf-8")
+    print(PAGE)
 
 
 if __name__ == "__main__":
