@@ -147,6 +147,10 @@ class NameIndex:
         """Every word of every name of an artist."""
         return frozenset(self._own_words[artist_id])
 
+    def is_name(self, word: Word) -> bool:
+        """Whether the word alone is a name of an artist."""
+        return any(len(pattern.words) == 1 for pattern in self._exact.get(word.text, ()))
+
     def candidates(self, words: Sequence[Word]) -> Iterator[Candidate]:
         """Matches from left to right, the longest first, none overlapping. Time is linear in the words."""
         at = 0

@@ -12,44 +12,75 @@ from enum import StrEnum
 from attribution.name_index import Candidate, NameIndex, Pattern, Rule, edit_distance
 from attribution.prompt_words import Word, plain_prompt, split_words, weight_at
 from attribution.vocabulary import (
+    ABROAD,
     ACTIONS,
+    ADORNED,
     ART_NOUNS,
     ARTICLES,
     BELONGINGS,
     BETWEEN_CUE_AND_NAME,
     BETWEEN_DEPICTION_AND_NAME,
+    COMPOUND_ACTIONS,
     CONNECTORS,
     CUE_PARTICIPLES,
     DEFINITE,
     DEPICTED_LEFT,
     DEPICTIONS,
+    EPITHETS,
     GIVEN_NAMES,
     HYPHEN_ONLY,
     INSTITUTIONS,
-    LIGHTING_TERMS,
+    MADE_LIKE,
+    MAKES,
+    MIGHT,
+    NEGATED_RIGHT,
     NEGATION_REACH,
     NEGATION_UNDONE,
     NEGATIONS,
     NOT_ACTIONS,
     OF,
     OPENINGS,
+    OWN,
     PARTICLES,
+    PERSONAL,
     PLACE_PREPOSITIONS,
+    SHOWN_IN_WORKS,
     STRONG_BY,
     STYLE_LEFT,
     STYLE_RIGHT,
     STYLE_WITH,
+    TERMS_OF_TRADE,
     THINGS_LEFT,
+    TITLES,
     WHERE,
+    YOUNGER,
     english,
+    given_names,
     proper_names,
 )
 
 _WORDS_READ = 2_000
 """Words of a prompt that are read, many times the text window: a hostile prompt cannot keep a worker busy."""
 
+_ABROAD = tuple((frozenset(tells.split()), frozenset(names.split())) for tells, names in ABROAD.values())
+
 _LEFT_WORDS = 10
 """Words before a name that are looked at."""
+
+
+_NEITHER = frozenset("or nor noch ni ou oder o ani ne of of eller nem neither also either".split())
+"""Words that continue a list of names taken back."""
+
+_ALSO_ENGLISH = frozenset("sin".split())
+"""Negations of other languages that are English words too."""
+
+_ENGLISH_CUES = frozenset("by of in style art painted with from for and".split())
+
+_BREAKS_A_NAME = frozenset("in on at by with and or of the a an for from to as style".split())
+"""Words that no name of a place or product goes on with."""
+
+_WHERE_ABROAD = frozenset("en in i v u nel nella dans sur chez em no na mit vor bei auf with w we ve".split())
+_HYPHENS = "-\u2010\u2011"
 
 
 class Verdict(StrEnum):
@@ -149,8 +180,8 @@ def read_prompt(
     """
     plain = plain_prompt(prompt)
     end = plain.cut(len(prompt) if window_end is None else window_end)
-    words = split_words(plain.text)[:_WORDS_READ]
-    reader = _Reader(plain.text, words, names, frozenset(explicit), _first_negative_word(words))
+    words = split_words(plain.text, _WORDS_READ)
+    reader = _Reader(plain.text, words, names, frozenset(explicit))
     findings = []
     for candidate in names.candidates(words):
         last = words[candidate.last].end
@@ -160,12 +191,18 @@ def read_prompt(
     return Reading(plain.text, end, tuple(findings))
 
 
-def _first_negative_word(words: Sequence[Word]) -> int:
-    """Index of the first word of a negative prompt pasted behind the prompt."""
-    for at, word in enumerate(words[:-1]):
-        if word.text == "negative" and words[at + 1].text == "prompt":
-            return at
-    return len(words)
+def _excluded(text: str, words: Sequence[Word]) -> frozenset[int]:
+    """Indices of the words of a negative prompt pasted behind the prompt, and of a `--no` option's list."""
+    excluded: set[int] = set()
+    option = False
+    for at, word in enumerate(words):
+        if word.text == "negative" and at + 1 < len(words) and words[at + 1].text in ("prompt", "prompts"):
+            return frozenset((*excluded, *range(at, len(words))))
+        if word.start >= 2 and text[word.start - 2 : word.start] in ("--", " \u2014", "\u2014\u2014"):
+            option = word.text == "no"
+        if option:
+            excluded.add(at)
+    return frozenset(excluded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +218,17 @@ class _Cue:
 class _Reader:
     """Judges the candidates of one prompt from left to right, remembering the list they stand in."""
 
-    def __init__(
-        self, text: str, words: Sequence[Word], names: NameIndex, explicit: frozenset[str], negative_from: int
-    ) -> None:
+    def __init__(self, text: str, words: Sequence[Word], names: NameIndex, explicit: frozenset[str]) -> None:
         self._text = text
         self._words = words
         self._names = names
         self._explicit = explicit
-        self._negative_from = negative_from
+        self._excluded = _excluded(text, words)
+        texts = {word.text for word in words}
+        self._abroad = frozenset(
+            name for tells, names_ in _ABROAD if len(tells & texts) >= 2 for name in names_
+        )
+        """Words of meaning in the language of the prompt, if that is not English."""
         self._before: tuple[Finding, Candidate] | None = None
         capitals = sum(word.capital for word in words[1:])
         self._capitals_tell = capitals <= 0.7 * max(1, len(words) - 1)
@@ -225,7 +265,7 @@ class _Reader:
         if negation := self._negation(candidate):
             return Verdict.NEGATED, f"taken back by {negation!r}"
         before = self._before[0] if self._before else None
-        if before and link == "and" and before.verdict is Verdict.NEGATED and not left:
+        if before and before.verdict is Verdict.NEGATED and self._continues_negation(candidate, link, left):
             return Verdict.NEGATED, "in the list of a name taken back"
         if other := self._other_person(candidate, pattern):
             return Verdict.OTHER_PERSON, other
@@ -242,6 +282,8 @@ class _Reader:
             return Verdict.UNSURE, "a short word that is only nearly a name"
         if ambiguous:
             return Verdict.AMBIGUOUS, "the name of several artists"
+        if made := self._might_have_made(candidate):
+            return Verdict.MENTION, f"followed by {made!r}"
         if right and right not in ART_NOUNS:
             return Verdict.MENTION, f"followed by {right!r}"
         if left is not None and style:
@@ -253,7 +295,7 @@ class _Reader:
             return Verdict.MENTION, "a work of the artist's"
         if left is not None and not (right and self._by_its_maker(candidate, left)):
             return left.kind, f"preceded by {left.phrase!r}"
-        if action := self._action_after(candidate):
+        if action := self._action_after(candidate, pattern):
             return Verdict.DEPICTED, f"followed by {action!r}"
         return Verdict.MENTION, f"followed by {right!r}" if right else "named"
 
@@ -299,16 +341,72 @@ class _Reader:
         return "," if "," in gaps and not words else ""
 
     def _negation(self, candidate: Candidate) -> str:
-        if candidate.first >= self._negative_from:
+        if candidate.first in self._excluded:
             return "negative prompt"
         start = self._segment_start(candidate.first)
         for at in range(candidate.first - 1, start - 1, -1):
-            word = self._word(at)
-            if word in NEGATIONS:
-                return "" if self._word(at + 1) in NEGATION_UNDONE else word
-            if word not in NEGATION_REACH:
-                return ""
+            for before in range(max(start, at - 3), at + 1):
+                undone = self._starts(before, NEGATION_UNDONE, len(self._words))
+                if undone and before + undone.count(" ") >= at:
+                    return ""
+            if phrase := self._starts(at, NEGATIONS, candidate.first):
+                return "" if phrase in _ALSO_ENGLISH and self._word(at + 1) in _ENGLISH_CUES else phrase
+            if self._word(at) not in NEGATION_REACH:
+                break
+        at = candidate.last + 1
+        while self._word(at) in STYLE_RIGHT and not self._breaks(at):
+            at += 1
+        if self._breaks(at):
+            return ""
+        phrase = self._starts(at, NEGATED_RIGHT, len(self._words))
+        joined = self._words[at].gap == ""
+        return phrase if phrase and (joined or phrase not in ("free", "less")) else ""
+
+    def _starts(self, at: int, phrases: frozenset[tuple[str, ...]], end: int) -> str:
+        """The longest of the phrases that stands at the word and ends before `end`, or ""."""
+        for length in range(min(4, end - at), 0, -1):
+            phrase = tuple(self._word(i) for i in range(at, at + length))
+            if phrase in phrases:
+                return " ".join(phrase)
         return ""
+
+    def _continues_negation(self, candidate: Candidate, link: str, left: _Cue | None) -> bool:
+        """Whether a name stands in one list with the name before it that is taken back: "no A or B"."""
+        if link == "and" and not left:
+            return True
+        assert self._before is not None
+        between = [self._word(at) for at in range(self._before[1].last + 1, candidate.first)]
+        return (
+            0 < len(between) <= 6
+            and any(word in _NEITHER for word in between)
+            and all(word in NEGATION_REACH or word in _NEITHER for word in between)
+        )
+
+    def _might_have_made(self, candidate: Candidate) -> str:
+        """What says that the artist made the picture: "as A and B might have painted it", "a view Hopper painted"."""
+        at = candidate.last + 1
+        steps = 0
+        while steps < 8 and (self._word(at) in CONNECTORS or (self._capital_at(at) and not self._breaks(at))):
+            at += 1
+            steps += 1
+        first = at
+        while self._word(at) in MIGHT and not self._breaks(at):
+            at += 1
+        word = self._word(at)
+        if self._breaks(at) or word not in MAKES:
+            return ""
+        if at > first:
+            return f"{self._word(first)} {word}" if word not in ("see", "make") else ""
+        behind = self._word(at + 1)
+        start = max(self._segment_start(candidate.first), candidate.first - 6)
+        opened = any(
+            self._word(i) in ("as", "if", "that", "like", "what", "how")
+            for i in range(start, candidate.first)
+        )
+        return word if opened and behind not in ("by", "as", "like") else ""
+
+    def _capital_at(self, at: int) -> bool:
+        return at < len(self._words) and self._words[at].capital
 
     def _left_cue(self, candidate: Candidate) -> _Cue | None:
         start = self._segment_start(candidate.first)
@@ -352,20 +450,34 @@ class _Reader:
         return None
 
     def _of_before(self, start: int, end: int) -> _Cue | None:
-        """Portrait of, eyes of: a name behind "of" is the person, unless the noun is one of style."""
+        """Portrait of, eyes of: a name behind "of" is the person; works of hers have "the" or stand in the plural."""
         while (
             end > start
             and self._word(end - 1) in BETWEEN_DEPICTION_AND_NAME
             and self._word(end - 1) not in OF
         ):
             end -= 1
-        if end - 1 > start and self._word(end - 1) in OF:
-            noun = self._word(end - 2)
-            if self._word(end - 1) == "of" or noun in DEPICTIONS:
-                return _Cue(Verdict.DEPICTED, f"{noun} {self._word(end - 1)}", end - 2)
         if end > start and self._word(end - 1) == "portret":
             return _Cue(Verdict.DEPICTED, "portret", end - 1)
-        return None
+        if end - 1 <= start or self._word(end - 1) not in OF:
+            return None
+        at = end - 2
+        noun, of = self._word(at), self._word(end - 1)
+        depicted = _Cue(Verdict.DEPICTED, f"{noun} {of}", at)
+        if noun in DEPICTIONS or noun.removesuffix("s") in DEPICTIONS:
+            return depicted
+        if of != "of":
+            # An adjective stands behind its noun: "retrato fotográfico de".
+            behind = at > start and self._word(at - 1) in DEPICTIONS and noun not in english()
+            return depicted if behind else None
+        if noun in PERSONAL:
+            return depicted
+        plural = noun.endswith("s") and not noun.endswith("ss")
+        definite = any(self._word(i) == "the" for i in range(max(start, at - 3), at))
+        portrayed = any(self._word(i) in DEPICTIONS for i in range(max(start, at - 3), at))
+        if (plural or definite) and not portrayed:
+            return _Cue(Verdict.MENTION, of, end - 1)
+        return depicted
 
     def _right_cue(self, candidate: Candidate) -> str:
         """The suffix or the word behind the name that makes it one of style or of art, or ""."""
@@ -402,23 +514,54 @@ class _Reader:
                 return f"preceded by {noun!r}"
         if self._breaks(at) or candidate.suffix:
             return ""
-        word = self._word(at)
-        if word in ("lighting", "light") and not self._words[candidate.last].possessive:
-            name = "".join(self._word(i) for i in range(candidate.first, at))
-            return f"{name} lighting is a term of photography" if name in LIGHTING_TERMS else ""
-        last = self._words[candidate.last]
-        named_so = self._capitals_tell and self._words[at].capital and last.capital
-        if word not in INSTITUTIONS and not (word in BELONGINGS and (last.possessive or named_so)):
+        word, last = self._word(at), self._words[candidate.last]
+        name = "".join(self._word(i) for i in range(candidate.first, at))
+        if word in TERMS_OF_TRADE.get(name, ()) and not last.possessive and self._words[at].gap != ",":
+            return f"'{name} {word}' is a term of a trade"
+        return self._possession(candidate) if last.possessive else self._namesake(candidate)
+
+    def _possession(self, candidate: Candidate) -> str:
+        """What was somebody's own, "Monet's garden"; a title in capitals is a work, "Bruegel's Tower of Babel"."""
+        at = candidate.last + 1
+        if self._capitals_tell and self._words[at].capital and self._words[candidate.first].capital:
             return ""
-        following = self._word(at + 1) if not self._breaks(at + 1) else ""
-        return "" if following in STYLE_RIGHT - HYPHEN_ONLY else f"followed by {word!r}"
+        for steps in range(3):
+            word = self._word(at + steps)
+            if steps and self._breaks(at + steps):
+                break
+            if word in INSTITUTIONS or (word in BELONGINGS and (word not in SHOWN_IN_WORKS or steps == 1)):
+                following = self._word(at + steps + 1) if not self._breaks(at + steps + 1) else ""
+                return "" if following in STYLE_RIGHT - HYPHEN_ONLY else f"followed by {word!r}"
+            if word not in english() or word in ART_NOUNS or word in _ENGLISH_CUES or word in STYLE_RIGHT:
+                break
+        return ""
+
+    def _namesake(self, candidate: Candidate) -> str:
+        """A place or thing called after somebody: "Turner Prize", "Van Gogh Cafe", "Bosch cordless drill"."""
+        at = candidate.last + 1
+        last = self._words[candidate.last]
+        for steps in range(3):
+            word = self._word(at + steps)
+            if self._breaks(at + steps):
+                break
+            named_so = self._capitals_tell and self._words[at + steps].capital and last.capital
+            if word in INSTITUTIONS or (word in BELONGINGS and named_so):
+                following = self._word(at + steps + 1) if not self._breaks(at + steps + 1) else ""
+                return "" if following in STYLE_RIGHT - HYPHEN_ONLY else f"followed by {word!r}"
+            passes = word in english() and word not in _BREAKS_A_NAME | ART_NOUNS | STYLE_RIGHT | ACTIONS
+            if not passes or self._is_action(word):
+                break
+        return ""
 
     def _other_person(self, candidate: Candidate, pattern: Pattern) -> str:
         """Whether a surname or a lone given name stands beside the other half of somebody else's name."""
         own = self._names.own_words(pattern.artist_id)
         words = self._words
         first, last = candidate.first, candidate.last
-        given_alone = len(pattern.words) == 1 and pattern.words[0] in GIVEN_NAMES
+        at = last + 1
+        if other := self._epithet(candidate, pattern, own):
+            return other
+        given_alone = len(pattern.words) == 1 and pattern.words[0] in given_names()
         if len(pattern.words) > 1 and pattern.rule is not Rule.SURNAME and not _is_surname(pattern, own):
             return ""
         taken = self._before[1].last if self._before else -1
@@ -429,13 +572,42 @@ class _Reader:
                 return f"initial {word.text.upper()!r} is not the artist's"
             if self._is_given_name(first - 1, own):
                 return f"{self._text[word.start : words[last].end]!r} is somebody else"
-        at = last + 1
+            if word.text in TITLES and not word.possessive and not self._left_style(first - 1):
+                return f"{self._text[word.start : words[last].end]!r} is a person of that name"
         if given_alone and not words[last].possessive and at < len(words) and words[at].gap == " ":
             text = words[at].text
             known = text in english() or text in own or text in STYLE_RIGHT or text in CONNECTORS
-            if not known and (words[at].capital or text in proper_names() or not words[last].capital):
+            common = pattern.words[0] in GIVEN_NAMES
+            alike = words[at].capital == words[last].capital
+            if not known and (
+                (common and (words[at].capital or text in proper_names() or not words[last].capital))
+                or (alike and text in proper_names())
+            ):
+                return f"{self._text[words[first].start : words[at].end]!r} is somebody else"
+        if at < len(words) and words[at].gap == "" and self._text[words[last].end] in _HYPHENS:
+            text = words[at].text
+            if words[at].capital and text in given_names() | proper_names() and text not in own:
                 return f"{self._text[words[first].start : words[at].end]!r} is somebody else"
         return ""
+
+    def _epithet(self, candidate: Candidate, pattern: Pattern, own: frozenset[str]) -> str:
+        """Whether "the Elder", "Jr" behind a name says that it is another of the family."""
+        at = candidate.last + 1
+        if self._word(at) in DEFINITE and not self._breaks(at):
+            at += 1
+        word = self._word(at)
+        if word not in EPITHETS or at == len(self._words) or self._words[at].gap in (":", "&"):
+            return ""
+        if self._words[at].gap == "," and word not in ("jr", "sr"):
+            return ""
+        if word in own or word in pattern.words:
+            return ""
+        # Of an artist whose names have no epithet, only a younger namesake is another person.
+        other = own & EPITHETS or word in YOUNGER
+        return f"{word!r} is another of the name" if other else ""
+
+    def _left_style(self, end: int) -> bool:
+        return any(self._word(at) in ("by", "style", "manner") for at in range(max(0, end - 4), end))
 
     def _is_given_name(self, at: int, own: frozenset[str]) -> bool:
         word = self._words[at]
@@ -443,7 +615,7 @@ class _Reader:
         if word.possessive or text in CONNECTORS or any(_same_given_name(text, name) for name in own):
             return False
         capitals = self._capitals_tell and word.capital and self._words[at + 1].capital
-        if text in GIVEN_NAMES:
+        if text in given_names():
             return text not in english() or capitals
         unknown = text.isalpha() and len(text) > 2 and text not in english() and text not in proper_names()
         return unknown and capitals and at > 0 and (text,) not in STYLE_LEFT
@@ -454,7 +626,9 @@ class _Reader:
         if candidate.suffix:
             parts[-1] = parts[-1].removesuffix(candidate.suffix)
         lone_given = len(parts) == 1 and parts[0] in GIVEN_NAMES
-        return lone_given or all(part in english() or part in PARTICLES for part in parts)
+        return lone_given or all(
+            part in english() or part in PARTICLES or part in self._abroad for part in parts
+        )
 
     def _doubt(
         self, candidate: Candidate, pattern: Pattern, left: _Cue | None, right: str, in_style_list: bool
@@ -491,7 +665,7 @@ class _Reader:
             return ""
         return "words of the language, and nothing says that an artist is meant"
 
-    def _action_after(self, candidate: Candidate) -> str:
+    def _action_after(self, candidate: Candidate, pattern: Pattern) -> str:
         at = candidate.last + 1
         if self._breaks(at, ",:"):
             return ""
@@ -502,24 +676,47 @@ class _Reader:
                 word = self._word(at)
                 if not self._words[at].capital and word in english():
                     break
+        following = self._word(at + 1) if not self._breaks(at + 1) else ""
         if word in ACTIONS and word not in ("painting", "as"):
             return word
-        if word == "as" and self._word(at + 1) not in ("if", "inspiration", "imagined", "reference"):
+        if word == "as" and following not in ("if", "inspiration", "imagined", "reference", "seen"):
             return "as"
-        if word == "painting" and self._word(at + 1) in ARTICLES | {
-            "the",
-            "his",
-            "her",
-            "outside",
-            "outdoors",
-        }:
+        if word == "painting" and following in ARTICLES | OWN | {"the", "outside", "outdoors"}:
             return "painting"
-        if word.endswith("ing") and word in english() and word not in NOT_ACTIONS and word not in ART_NOUNS:
+        if word in MADE_LIKE and following in ("by", "as", "in", "like", "with"):
+            return f"{word} {following}"
+        if self._is_action(word):
             return word
-        starts = self._breaks(candidate.first)
+        if following and self._is_action(following) and (word in COMPOUND_ACTIONS or word.endswith("ly")):
+            return f"{word} {following}"
+        whose = following in OWN or self._word(at + 2) in OWN
+        if word in PLACE_PREPOSITIONS | _WHERE_ABROAD and whose and not self._breaks(at + 2):
+            return f"{word} {following}"
+        if not self._breaks(candidate.first):
+            return ""
+        if word == "at" and following in ("age", "his", "her", "home", "work", "the"):
+            return f"at {following}"
+        if word == "with" and following and not self._style_is_added(at + 1):
+            return "with" if len(pattern.words) > 1 or following in ARTICLES | OWN else ""
+        return word if word in PLACE_PREPOSITIONS and following in ARTICLES | {"the"} else ""
+
+    def _is_action(self, word: str) -> bool:
         return (
-            word if starts and word in PLACE_PREPOSITIONS and self._word(at + 1) in ARTICLES | {"the"} else ""
+            word.endswith("ing") and word in english() and word not in NOT_ACTIONS and word not in ART_NOUNS
         )
+
+    def _style_is_added(self, at: int) -> bool:
+        """Whether "with" adds to a style, "Klimt with neon colours", rather than that a person has something."""
+        for i in range(at, min(at + 4, len(self._words))):
+            if i > at and self._breaks(i):
+                break
+            if (
+                self._word(i) in ADORNED
+                or self._word(i) in STYLE_RIGHT
+                or self._names.is_name(self._words[i])
+            ):
+                return True
+        return False
 
     def _finding(
         self,

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 _SYNTAX = re.compile(
     r"<(?:lora|lyco|hypernet)[^<>]{0,200}>"  # a network's tag, not words
@@ -177,9 +178,9 @@ def fold(text: str) -> str:
     return "".join(word.text for word in split_words(text))
 
 
-def split_words(text: str) -> list[Word]:
-    """The words of a text in order; time is linear in its length."""
-    return list(_words(text))
+def split_words(text: str, most: int | None = None) -> list[Word]:
+    """The words of a text in order, at most so many; time is linear in its length."""
+    return list(islice(_words(text), most))
 
 
 def _words(text: str) -> Iterator[Word]:

@@ -57,6 +57,23 @@ mix of, mixture of, blend of, mashup of, fusion of, hybrid of, combination of, c
 homage to, hommage to, tribute to, ode to, nod to, similar to, evoking, channeling, channelling, emulating
 imitating, mimicking, a la, ala, painted like, drawn like, rendered like, like, as if by, as painted by, as drawn by
 as if painted by, after, artist, artists, painter, photographer, illustrator, artstyle, art style, illustrations of
+language of, vision of, world of, worlds of, through the eyes of, through the eye of
+through the lens of, lens of, genius of, atmosphere of, feel of, feeling of
+essence of, soul of, flavor of, flavour of, touch of, art style of, genre of, geometry of, distortions of, universe of
+dreamscapes of, compositions of, pen of, brush of, chiaroscuro of, handwriting of, ethos of, energy of
+sensibility of, sensibilities of, tones of, hues of, linework of, line work of, shading of, lighting of, drama of
+oeuvre of, love letter to, salute to, pastiche of
+courtesy of, signed, signed by, credited to, attributed to, copying, copied from
+aping, quoting, referencing, reference, references, in dialogue with, think, la maniere de, facture de
+genre de, esprit de, gout de, tableaux de, oeuvres de, oeuvre de, hommage an, inspiriert von, inspiriert durch
+beeinflusst von, im geiste von, im sinne von, in der art von, in der manier von, manier von, technik von, werk von
+werke von, kunst von, malerei von, handschrift von, gezeichnet von, illustriert von, entworfen von, a maneira de
+estetica de, tecnica de, arte de, obra de, obras de, dibujado por, ilustrado por, hecho por, influenciado por
+homenaje a, homenagem a, omaggio a, disegnato da, opera di, opere di, estetica di, arte di, tecnica di, influenzato da
+geinspireerd door, getekend door, werk van, kunst van, in de geest van, pedzla, autorstwa, inspirowany, namalowany przez
+obraz, malovany, inspirovano, malet af, inspireret af, tegnet af, maalannut, maalaama, tyyliin, stilinde
+ispirata a, inspirada en, inspirada por, peinte par, dessine par, inspiree de, inspiree par, illustre par
+v dukhe, v manere, rabota, raboty, kisti, kartina, kartiny, risunok, avtora, po motivam, styli, u styli
 im stil von, stil von, stil des, stile von, nach art von, nach, gemalt von, art von, von
 style de, maniere de, facon de, peint par, inspire de, inspire par, par, d apres, dans le style
 estilo de, estilo del, manera de, pintado por, inspirado en, inspirado por, por, no estilo de, ao estilo de, a moda de
@@ -80,6 +97,16 @@ CUE_PARTICIPLES = frozenset(
     "engraved sketched styled imagined interpreted reimagined depicted".split()
 )
 """Participles that fall with the "by" behind them."""
+
+MAKES = frozenset(
+    "paint painted draw drew drawn sketch sketched imagine imagined see saw seen render rendered depict depicted "
+    "dream dreamed dreamt envision envisioned sculpt sculpted design designed compose composed photograph photographed "
+    "shoot shot capture captured illustrate illustrated make made do did done create created conceive conceived".split()
+)
+"""What an artist does to a picture: "as Monet might have painted it", "a view Hopper painted"."""
+
+MIGHT = frozenset("might would could may must have has had d wouldve mightve couldve".split())
+"""Words between the artist and what she might have done."""
 
 STYLE_RIGHT = frozenset(
     "style styled styles stylized stylised stylization esque ish ian inspired influenced aesthetic aesthetics vibe "
@@ -152,24 +179,51 @@ CONNECTORS = frozenset(
 )
 """Words that continue a list of names."""
 
-NEGATIONS = frozenset(
-    "not no without never non sans avoid avoiding minus except excluding exclude excludes unlike isn isnt nothing "
-    "nicht kein keine ohne sin senza pas bez ne nie niet zonder ikke inte nao rather instead remove dont wasn "
-    "wasnt".split()
-)
-"""Words that take back the name behind them."""
+NEGATIONS = _phrases("""
+not, no, without, never, non, sans, avoid, avoiding, avoids, minus, except, excluding, exclude, excludes, unlike, isn
+isnt, aint, arent, wasn, wasnt, dont, doesnt, shouldnt, mustnt, cant, cannot, nothing, neither, nor, none, nobody
+rather than, instead, instead of, remove, removing, omit, omitting, skip, skipping, ban, banned, forget, forbid, lacking
+lacks, anti, nowhere near, anything but, everything but, all but, anyone but, anybody but, everyone but, other than
+less like, less of, less, far from, away from, free of, free from, devoid of, opposite of, drop the, ditch, hold the
+nicht, kein, keine, keinen, keiner, keinem, keineswegs, ohne, weder, noch, niemals, bloss nicht, statt, anstatt
+pas, jamais, ni, evite, eviter, exclure, plutot que, au lieu de, sauf, hormis
+sin, nada de, evita, evitar, nunca, jamas, excepto, menos, en vez de, senza, niente, nulla di, mai, ne, evita, invece di
+sem, nao, nem, exceto, niet, geen, zonder, nooit, nie, bez, zadny, zadneho, oprocz, inte, utan, ingen, ikke, uden
+aldrig, ilman, nem, fara, ei tyyliin, krome, nikakogo, nikakikh, 不, 没, 無, 无, 非, 別, 别, 勿
+""")
+"""Phrases that take back the name behind them."""
 
 NEGATION_REACH = frozenset(
     "in the a an any of style styles by like painted drawn made rendered done created art artwork work works painting "
-    "paintings influence influences inspired inspiration manner looking resembling resemblance resemble anything "
-    "something similar to from as it be being too very trace traces hint hints reminiscent at all even remotely way "
-    "evoking than im stil von dans le de du estilo del el al la en no nello stile di alla w stylu v stile not use "
-    "using imitating imitation school".split()
+    "paintings influence influences inspired inspiration manner looking resembling resembles resemblance resemble "
+    "anything something similar to from as it be being too very trace traces hint hints reminiscent at all even "
+    "remotely way evoking than im stil von dans le de du estilo del el al la en no nello stile di alla w stylu v stile "
+    "use using imitating imitation imitate school but other else away less far free devoid opposite that this kind "
+    "sort look feel vibe vibes aesthetic touch fan artist artists name named names reference references mention "
+    "please bitte wie der die das den dem einem eines art jede jeden irgendwie nach comme a une un facon maniere como "
+    "nada ao um uma come uno una als zoals een in stijl van jako jak ve kak som i stilen sa include including want "
+    "wants need copy copying mimic mimicking emulate emulating referencing signed another more yet quite exactly "
+    "overly typical usual generic my your his her 要 用 是 像 模 仿 使".split()
 )
 """Words that may stand between a negation and the name it takes back."""
 
-NEGATION_UNDONE = frozenset("only just merely simply but".split())
-"""Behind a negation these make it none: "not only"."""
+NEGATION_UNDONE = _phrases("""
+not only, not just, not merely, not simply, not but, not unlike, not without, not to forget, not forgetting
+not to mention, not so much, not far from, not a million, why not, no one but, nobody but, nothing but, none but
+none other than, no other than, nothing less than, nothing short of, no less than, no doubt, no end of, no stranger to
+never enough, cannot go wrong, cant go wrong, cannot get enough, cant get enough, never not, nothing says, nicht nur
+nicht zuletzt, nicht ohne, kein anderer als, niemand anderes als, pas seulement, non seulement, rien que
+no solo, no solamente, nada menos que, non solo, nao so, nao apenas, niet alleen, nie tylko, inte bara, ikke bare
+no estilo, no less, no matter, not quite not
+""")
+"""Phrases that begin like a negation and are none: "not only"."""
+
+NEGATED_RIGHT = _phrases("""
+not wanted, not allowed, not welcome, not included, not needed, excluded, forbidden, prohibited, banned, removed, unwanted
+is not wanted, is excluded, is forbidden, is banned, should be avoided, must be avoided, free, less, nicht erwunscht
+verboten, interdit, prohibido, なし, 抜き, では な く, じゃ な く
+""")
+"""Phrases right behind a name, or behind its style, that take it back."""
 
 DEPICTIONS = frozenset(
     "portrait portraits photo photos photograph photographs picture pictures image images painting drawing sketch "
@@ -181,6 +235,18 @@ DEPICTIONS = frozenset(
     "embroidery emoji icon sticker logo".split()
 )
 """Nouns whose "of" names the person in the picture."""
+
+PERSONAL = frozenset(
+    "eyes eye face hair beard hands hand ear nose lips mouth smile profile likeness ghost spirit skeleton life death "
+    "story tale legend history biography biopic house home garden studio grave tomb birthplace childhood youth wife "
+    "husband lover mother father sister brother son daughter family friend friends fan fans dog cat museum city town "
+    "village street square statue monument bust museum museo musee book film documentary cover photo crowd army row "
+    "pair group team clones version versions name days time age era company presence visit arrival birthday wedding "
+    "funeral trial arrest return adventures dressed costume mask disguise shirt picture pictures top front side "
+    "middle lap shoulder arms shadow reflection waxwork clone twin hologram meme action toy puppet gnome pumpkin "
+    "cake balloon effigy caganer bobblehead cutout pinata scarecrow snowman marionette robot".split()
+)
+"""Nouns whose "of" names a person, also behind "the"."""
 
 DEPICTED_LEFT = _phrases("""
 depicting, featuring, starring, showing, portraying, portrays, depicts, shows, named, called, dressed as, as
@@ -196,11 +262,54 @@ STYLE_WITH = frozenset(
 )
 """Words before "with" that mix styles."""
 
+OWN = frozenset(
+    "his her their sein seine seinem seinen seiner ihr ihre ihrem ihren ihrer son sa ses leur su sus suo sua suoi zijn "
+    "haar swoim swoja swojej sitt sin sina hans hendes svoem svoei".split()
+)
+"""Whose: what a name does in "his garden" is done by a person."""
+
+COMPOUND_ACTIONS = frozenset(
+    "arm thumb mud ice rock rope horse horseback scuba sky bull mountain bungee break tap roller figure deep wind kite "
+    "wake speed power cliff base snow water weight window grocery christmas stage bird people day speed jet bike "
+    "motorcycle bicycle skate surf train plane whale salsa belly pole line ballroom hang para fly ghost house dish tree "
+    "sword fire knife hand finger".split()
+)
+"""First words of a compound for what somebody does: "arm wrestling"."""
+
+MADE_LIKE = frozenset(
+    "painted drawn photographed depicted imagined sculpted rendered illustrated portrayed".split()
+)
+"""Behind a name and before "by" or "as": the person is in the picture."""
+
+ADORNED = frozenset(
+    "color colors colour colours palette twist influence influences element elements touch touches texture textures "
+    "line lines style styles tone tones hues vibe vibes mood flair feel accents detail details brushwork brushstrokes "
+    "strokes lighting light flavor flavour aesthetic aesthetics technique more extra added modern gold less hints hint "
+    "dash bit mixed mix artgerm neon pastel vibrant muted vivid bold bright dark soft swirls dots patterns".split()
+)
+"""What follows "with" where a style is meant: "Klimt with neon colours"."""
+
+TITLES = frozenset(
+    "mr mrs miss ms mister madam dr doctor prof professor captain lady lord king queen prince princess aunt uncle "
+    "president senator judge officer agent detective inspector coach nurse general colonel major sergeant sheriff "
+    "reverend father sister brother herr frau monsieur madame mademoiselle senor senora signor signora don dona "
+    "chef".split()
+)
+"""Titles before a surname: somebody of that name, unless a style is asked for."""
+
+TITLES_OF_WORKS = frozenset("the a an le la les il der die das el".split())
+
 ACTIONS = frozenset(
     "is was as wearing holding sitting standing walking riding eating drinking playing fighting smiling looking "
     "posing dressed laughing crying sleeping dancing running driving flying reading writing working cooking surfing "
     "swimming skateboarding staring smoking singing talking painting taking using having making portrayed depicted "
-    "himself herself selfie cosplay costume doll figurine".split()
+    "himself herself selfie cosplay costume doll figurine sits stands walks rides eats drinks plays fights smiles looks "
+    "poses wears holds laughs cries sleeps dances runs drives flies reads works cooks stares smokes sings talks takes "
+    "uses visits portrayal lookalike impersonator pensive asleep seated standing portrayed bobblehead plushie "
+    "caricature mugshot biopic cosplayer hugging kissing meeting shaking waving pointing jumping hiking climbing "
+    "surfing arguing praying thinking dreaming watching listening repairing fixing building gardening shopping typing "
+    "texting coding debugging presenting teaching giving getting trying making selling buying feeding petting "
+    "arriving leaving waiting drinking".split()
 )
 """Words behind the name of a person who is in the picture."""
 
@@ -220,26 +329,99 @@ NOT_ACTIONS = frozenset(
 """Words in -ing that are no action of the person named before them."""
 
 INSTITUTIONS = frozenset(
-    "museum museums prize prizes award awards foundation institute institution airport university college academy "
-    "exhibition exhibit retrospective auction biography biopic movie documentary museo musee dishwasher fridge "
-    "refrigerator drill washer oven appliance appliances tools crater cigarettes".split()
+    "museum museums prize prizes award awards foundation institute institution institutions airport university college "
+    "academy exhibition exhibit exhibitions expo retrospective auction biography biopic movie documentary museo musee "
+    "society trust fellowship scholarship estate archive archives trail walk tour ticket tickets giftshop "
+    "chapel cathedral temple stadium arena metro subway railway terminal ferry pier bus tram plaza "
+    "dishwasher dishwashers fridge refrigerator drill drills washer oven appliance appliances tools tool toolbox "
+    "hammer saw grinder sander screwdriver battery charger spark plug plugs wiper wipers injector sensor factory "
+    "headquarters hq store shop outlet warehouse truck sedan car suv coupe minivan engine motor dealership "
+    "cigarettes cigar cigars tobacco vodka whisky whiskey gin beer wine brandy cognac liqueur chocolate chocolates "
+    "coffee tea toothpaste soap shampoo perfume cologne lotion beans sauce pasta biscuits cookies cheese chips "
+    "bulb bulbs tulip tulips rose roses peony dahlia orchid cultivar fish fillet trout salmon virus syndrome disease "
+    "theorem equation hypothesis constant law crater asteroid mountain mount peak glacier canyon valley falls volcano "
+    "creek bay cape reef ski resort resorts slopes typeface font laptop phone keyboard headphones app software virus "
+    "robot-vacuum code codex bag backpack mug tshirt tee socks umbrella puzzle jigsaw calendar keyring magnet "
+    "stamp banknote coin pen pencil pencils crayons brushes easel notebook sketchbook album lyrics band concert song "
+    "ninja turtle turtles pizza bond hardness automation international aviation rexroth biography gmbh inc ltd llc corp "
+    "company corporation brothers bros".split()
 )
-"""Nouns behind a name that make it the name of a place or thing."""
+"""Nouns behind a name that make it the name of a place, a product or a thing."""
 
 BELONGINGS = frozenset(
-    "street square avenue boulevard road station hotel cafe restaurant bar pub school house home houses garden "
+    "street square avenue boulevard road lane station hotel cafe restaurant bar pub school house home houses garden "
     "gardens park bridge city town village ship boat county theater theatre center centre library hall hospital tower "
     "building island gallery pond studio grave tomb birthplace family wife husband son daughter mother father sister "
     "brother ear eyes eyebrows face beard hat hair mustache moustache bedroom kitchen dog cat monkey parrot muse "
-    "friend model fan teacher student collector district room rooms beach cottage villa castle palace".split()
+    "friend model fan teacher student collector district room rooms beach cottage villa castle palace farm market "
+    "church lake river hill wall gate monument statue memorial lover mistress nephew niece grandson landlord "
+    "childhood desk chair bed easel brushes spectacles glasses pipe coat shoes diary letters signature handwriting "
+    "hands funeral wedding birthday ghost skeleton skull workshop apartment flat attic window door windmill cemetery "
+    "bistro bakery pharmacy clinic bank tavern inn arena field".split()
 )
 """Nouns that are a place or thing, or somebody's own, behind "Monet's" or as part of a name ("Van Gogh Cafe")."""
 
-LIGHTING_TERMS = frozenset({"rembrandt"})
-"""Names whose "lighting" is a term of photography."""
+SHOWN_IN_WORKS = frozenset(
+    "bridge tower church lake river ship boat street city market field hill beach window wall gate island castle palace "
+    "windmill building bar house cafe room bedroom chair shoes skull letters square farm".split()
+)
+"""Those of `BELONGINGS` that an artist's work shows rather than that she owned: no thing behind "Monet's"."""
+
+TERMS_OF_TRADE = {
+    "rembrandt": frozenset("lighting light lit triangle patch setup".split()),
+    "titian": frozenset("hair haired red redhead curls locks".split()),
+    "ingres": frozenset("paper".split()),
+    "vandyke": frozenset("brown beard print".split()),
+    "vandyck": frozenset("brown beard".split()),
+    "veronese": frozenset("green".split()),
+}
+"""Terms of a trade that contain a name and ask for nobody's style, "Rembrandt lighting": they are content."""
+
+EPITHETS = frozenset(
+    "elder younger jr junior sr senior ii iii iv jungere altere jeune aine vecchio giovane".split()
+)
+"""Words behind a name that tell one of a family from another."""
+YOUNGER = frozenset("younger jr junior ii iii iv jungere jeune giovane".split())
+
+ABROAD = {
+    "German": (
+        "und der die das ein eine einen einem mit auf im am um den dem von ist nicht fur bei uber unter aus zum zur",
+        "hals klee marc macke ernst klein winter stein koch gross schwarz weiss rot roth zorn kunz lang wolf fuchs "
+        "vogel bach berg baum blume wald feld sommer engel kaiser konig jager muller fischer schneider schuster richter "
+        "frank frisch grau braun blau busch strauss storch grun baselitz horn",
+    ),
+    "French": (
+        "et le la les un une des du de dans avec sur pour au aux est en sous papier sans",
+        "dore marc leger braque courbet gris blanc noir brun roux moulin dubois fontaine lavigne rousseau lorrain "
+        "champagne corot redon chardin latour bonnard petit moreau",
+    ),
+    "Spanish": (
+        "y el la los las un una unos con en de del para por al sobre sin es muy que",
+        "mucha muchas mucho miro rivera cole varo goya moran blanco rojo casas sol luna cano caro bello franco cruz "
+        "flores torres campo marina ribera picasa ramos dali",
+    ),
+    "Italian": (
+        "e il lo la gli le un una con in di del della dei nel nella sul per al che sotto",
+        "bruno rosso bianco verde bello caro rivera marina monti costa leone fontana lippi bellini titian moro",
+    ),
+    "Portuguese": (
+        "e o a os as um uma com em de do da dos das no na para por que muito",
+        "mucha miro rivera marina rosa silva costa pinto carvalho branco varo",
+    ),
+    "Dutch": (
+        "en de het een met op van in bij onder aan uit voor is niet te",
+        "hals bosch klee steen blake bakker visser ruiter mees vos hooft munch koning",
+    ),
+    "Polish": ("i w na z ze do od po pod nad przy dla jest nie", "mucha muchy klee moran"),
+    "Czech": ("a v na s z do od po pod nad pri pro je ve", "mucha muchy"),
+    "Finnish": ("ja on ei ovat joka kun niin mutta talon", "monet manet varo kukka"),
+    "Swedish": ("och en ett i pa med av for till under vid som ar det", "munch hals varo klint zorn"),
+}
+"""By language the words that tell it, and words of meaning in it that are also artists' names."""
 
 THINGS_LEFT = frozenset(
-    "rue via calle plaza piazza platz museum musee museo museu casa hotel street avenue citroen place hometown "
+    "citroen xsara renault ford ninja lake mount mountain fort port cape hurricane storm tropical rua ulica strasse "
+    "place cafe restaurant bistro boulevard airport metro uss hms ss station biography reference rue via calle plaza piazza platz museum musee museo museu casa hotel street avenue citroen place hometown "
     "birthplace grave house home garden studio tomb wife mother father ninja".split()
 )
 """Words right before a name that make it the name of a place or thing."""
