@@ -3,8 +3,8 @@
 A finding opens a hold with the list entry's id as its reason. Whoever releases that hold clears the payee of this entry
 as it stands, and of nothing else: another entry, or this one changed, is found again. Payees are screened when a batch
 is made and again when it is submitted, each time against the list as it is then; which list it was stays with the
-batch. What is compared is the whole name, whatever its case, accents and order of words, and the IBAN: a list that
-spells a name otherwise must say so among its aliases.
+batch. What is compared is the whole name, whatever its case, accents and order of words, with initials and slips as far
+as a threshold lets them (`name_score`), and the IBAN.
 """
 
 import csv
@@ -30,6 +30,7 @@ from settlement.bank_details import BankDetails
 from settlement.payees import Payee
 from settlement.payouts.holds import open_hold
 from settlement.payouts.models import Hold, HoldRelease, PayoutBatch
+from settlement.payouts.name_score import THRESHOLD, score
 from settlement.payouts.sepa_text import latin
 
 
@@ -101,11 +102,14 @@ class Finding:
     matched: str
     """name | account"""
     list_sha256: bytes
+    score: int = 100
+    """How alike the names are (`name_score.score`); an account is the same or is not."""
 
     @property
     def why(self) -> str:
         """What a hold says of it: never the name or account on the list."""
-        return f"screening: list entry {self.entry_id} ({self.matched})"
+        alike = "" if self.score == 100 else f", {self.score} of 100 alike"
+        return f"screening: list entry {self.entry_id} ({self.matched}{alike})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,8 @@ class ListScreening:
     """
 
     version: ListVersion
-    _names: Mapping[str, list[tuple[str, bytes]]] = field(repr=False)
+    _names: Mapping[str, list[tuple[str, str, bytes]]] = field(repr=False)
+    """Of each word the entries with it in a name: the name's key, the entry's id and digest."""
     _ibans: Mapping[str, list[tuple[str, bytes]]] = field(repr=False)
 
     @classmethod
@@ -169,17 +174,21 @@ class ListScreening:
         return _read(path, content, modified)
 
     def screen(self, parties: Sequence[Screened]) -> list[Finding]:
-        """Everybody whose whole name or whose account is on the list."""
+        """Everybody whose name is alike enough to one on the list, with a word of it as it is, or whose account is."""
         found = []
         for party in parties:
-            hits = {(entry, digest, "name") for entry, digest in self._names.get(name_key(party.name), ())}
+            key = name_key(party.name)
+            hits: dict[tuple[str, bytes, str], int] = {}
+            for name, entry, digest in {hit for word in key.split() for hit in self._names.get(word, ())}:
+                hit = (entry, digest, "name")
+                hits[hit] = max(score(key, name), hits.get(hit, 0))
             if party.iban:
-                hits |= {
-                    (entry, digest, "account") for entry, digest in self._ibans.get(_compact(party.iban), ())
-                }
+                for entry, digest in self._ibans.get(_compact(party.iban), ()):
+                    hits[entry, digest, "account"] = 100
             found += [
-                Finding(party.payee_id, entry, digest, matched, self.version.sha256)
-                for entry, digest, matched in sorted(hits)
+                Finding(party.payee_id, entry, digest, matched, self.version.sha256, alike)
+                for (entry, digest, matched), alike in sorted(hits.items())
+                if alike >= THRESHOLD
             ]
         return found
 
@@ -271,7 +280,7 @@ def _read(path: Path, content: bytes, modified: int) -> ListScreening:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Invalid(f"{path} is not text in UTF-8: save it as UTF-8") from None
-    names: dict[str, list[tuple[str, bytes]]] = {}
+    names: dict[str, list[tuple[str, str, bytes]]] = {}
     ibans: dict[str, list[tuple[str, bytes]]] = {}
     count = 0
     for number, entry in _entries(path, text):
@@ -288,7 +297,8 @@ def _read(path: Path, content: bytes, modified: int) -> ListScreening:
         canonical = json.dumps([entry_id, sorted(keys), iban, country]).encode()
         digest = hashlib.sha256(canonical).digest()
         for key in keys:
-            names.setdefault(key, []).append((entry_id, digest))
+            for word in set(key.split()):
+                names.setdefault(word, []).append((key, entry_id, digest))
         if iban:
             ibans.setdefault(iban, []).append((entry_id, digest))
     modified_at = datetime.fromtimestamp(modified // 1_000_000_000, UTC)

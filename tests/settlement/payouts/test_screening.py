@@ -14,6 +14,7 @@ from database.errors import Invalid, Refused, Unavailable
 from database.roles import Role
 from database.settings import get_settings
 from settlement.payouts.holds import open_holds, release_hold
+from settlement.payouts.name_score import THRESHOLD, score
 from settlement.payouts.plan import Decision, hold_named, plan
 from settlement.payouts.screening import ListScreening, NoScreening, Screened, configured_screening, name_key
 from settlement.rates import PlatformTerms, record_platform
@@ -80,6 +81,34 @@ def test_names_that_are_the_same(one: str, other: str) -> None:
 )
 def test_names_that_are_not(one: str, other: str) -> None:
     assert name_key(one) != name_key(other) and name_key(one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("Mara Vell", "Vell Mara", 100),
+        ("Mara Vell", "Mara Vella", 89),
+        ("M. Vell", "Mara Vell", 96),
+        ("Ann Mary Lee", "Ann M. Lee", 97),
+        ("Katharina Brandt", "Katahrina Brandt", 93),
+        ("Katharina Brandt", "Catarina Brandt", 87),
+        ("M. V.", "Mara Vell", 0),
+        ("Mara Vell", "Mara", 66),
+        ("Ann Lee", "Ann Low", 50),
+        ("李明", "王明", 50),
+        ("Ann Maria Lopez Garcia", "Ann Garcia", 64),
+    ],
+)
+def test_how_alike_names_are(one: str, other: str, expected: int) -> None:
+    assert score(name_key(one), name_key(other)) == score(name_key(other), name_key(one)) == expected
+
+
+def test_who_is_nearly_named_is_found_with_the_score(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("id,name\nE1,Mara Vell\nE2,Mara Velasco\n")
+    (finding,) = ListScreening.read(path).screen([Screened("p", "Vella Mara", None)])
+    assert (finding.score, finding.why) == (89, "screening: list entry E1 (name, 89 of 100 alike)")
+    assert found(path, "Mara Velasquez") == [] and THRESHOLD == 85
 
 
 def test_a_list_as_csv_and_as_json_lines(tmp_path: Path) -> None:
