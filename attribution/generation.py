@@ -309,6 +309,11 @@ def logged_image(session: Session, external_id: str) -> LoggedImage:
     return _loaded(*row)
 
 
+def is_logged(session: Session, external_id: str) -> bool:
+    """Whether an image of that id is in the log."""
+    return session.scalar(select(Image.id).where(Image.external_id == external_id)) is not None
+
+
 def same_words_logged(session: Session, records: Sequence[ImageRecord]) -> dict[str, bool]:
     """Of those records whose external id is logged: whether it is with these words. Erased words count as the same."""
     given = {record.external_id: record for record in records}

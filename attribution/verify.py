@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from attribution.attribute import Attributor, Catalogue
 from attribution.catalogue import artists
 from attribution.game import build_game
-from attribution.generation import LoggedImage, logged_image
+from attribution.generation import Image, LoggedImage, logged_image
 from attribution.method import MethodVersion
 from attribution.name_index import NameIndex
 from attribution.pipeline import Model
@@ -59,6 +59,10 @@ class RecordedAttribution:
     environment: dict[str, Any]
     catalogue: Catalogue
     """As it was then."""
+    names: dict[str, str]
+    """What artists were called then, by id."""
+    model: str
+    """What the log calls the model, for people."""
     levels: dict[int, tuple[PlaceboLevel, ...]]
 
 
@@ -159,6 +163,8 @@ def recorded_attribution(
         )
     attribution, document, sha256 = row
     then = int(attribution.reading["catalogue_version"])
+    known = artists(session, as_of=then)
+    model = session.scalars(select(Image.model).where(Image.id == image.id)).one()
     return RecordedAttribution(
         image=image,
         method=MethodVersion.from_document(document),
@@ -185,7 +191,9 @@ def recorded_attribution(
             )
         ),
         environment=attribution.environment,
-        catalogue=Catalogue(NameIndex(artists(session, as_of=then)), then),
+        catalogue=Catalogue(NameIndex(known), then),
+        names={artist.id: artist.name for artist in known},
+        model=model,
         levels=placebo_levels(session, attribution.method_id, image.weights_sha256),
     )
 

@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from attribution.generation import is_logged
 from cli.screen import progress, show, table
 from database.engine import session
-from database.errors import NotFound
+from database.errors import Invalid, NotFound
 from database.roles import Role
+from settlement.audit.explain import cited_by
 from settlement.audit.explain import explain as explain_line
 from settlement.audit.proof import results as log_results
 from settlement.audit.proof import verify_log
@@ -104,9 +106,23 @@ def show_report(report: Report) -> None:
 
 
 def explain(
-    line: Annotated[str, typer.Argument(help="A line's id, or its name: sale-1/art-1/pay-1")],
+    line: Annotated[
+        str,
+        typer.Argument(
+            help="A line's id, or its name: sale-1/art-1/pay-1. With --html, an image's external id too."
+        ),
+    ],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page to look at and print: the image, its coalitions as pictures, words, evidence."
+        ),
+    ] = None,
 ) -> None:
     """Trace one royalty line from payout and statement down to image, prompt, seed and coalition values."""
+    if html is not None:
+        _write_page(line, html)
+        return
     with session(Role.AUDITOR) as opened:
         found = explain_line(opened, line)
     rows = [
@@ -115,3 +131,26 @@ def explain(
         for number, item in enumerate(step.items)
     ]
     show(table(f"{found.line} (line {found.line_id})", ("step", "", ""), rows))
+
+
+def _write_page(name: str, to: Path) -> None:
+    """Write the page of an image, or of a line's image by the attribution that the line cites."""
+    from attribution.verify import recorded_attribution
+    from cli.model import configured_model
+    from settlement.audit.image_page import operators_page
+
+    image, key = name, None
+    with session(Role.ATTRIBUTION) as opened:
+        logged = is_logged(opened, name)
+    if not logged:
+        with session(Role.AUDITOR) as opened:
+            image, key = cited_by(opened, name)
+    with session(Role.ATTRIBUTION) as opened:
+        recorded = recorded_attribution(opened, image, key)
+    try:
+        to.write_text(operators_page(recorded, configured_model), encoding="utf-8")
+    except OSError as error:
+        raise Invalid(
+            f"{to} cannot be written ({error.strerror}): name a file in a directory that is there"
+        ) from error
+    show(f"written: {to}")

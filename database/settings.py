@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     royalty_method: str = "exact"
     """The method version that a worker records when it starts: `exact`, `quick` (2 steps, for a first look), or one
     that is registered, by name. New images are attributed by the one that was recorded last."""
+    portal_pictures: bool = False
+    """Whether artists may see pictures of images that earned them something; operators and auditors always may."""
     database_url: str | None = None
     """postgresql://host:port/database of a server; None is the embedded PostgreSQL. Each process adds its role."""
     database_name: str = "royalty"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from hashlib import sha256
+from threading import Lock
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
@@ -16,11 +17,13 @@ from sqlalchemy.orm import Session
 
 from api.access import Asker, allowing
 from api.amounts import Money, money
+from api.html import PAGE, page_answer
 from api.roles import acting
 from database.engine import session
 from database.errors import Conflict
 from database.roles import Role
 from database.settings import get_settings
+from settlement.audit.image_page import operators_page
 from settlement.payouts import run
 from settlement.payouts.models import PayoutBatch, batch_rows, batch_state, batches, find_batch
 from settlement.payouts.outcomes import Outcome, record_outcomes
@@ -33,6 +36,9 @@ from settlement.periods.models import Period
 from settlement.periods.totals import CurrencyTotals, PayeeTotals, RunTotals
 
 router = APIRouter(tags=["operations"])
+
+_RENDERING = Lock()
+"""Held while coalitions are rendered: one page at a time, whoever asks."""
 
 _READ_PERIODS = ("runs:write", "runs:approve")
 _READ_PAYOUTS = ("payouts:write", "payouts:approve")
@@ -323,6 +329,26 @@ def close_period(asker: Asker, period: PeriodId, only_show: DryRun = False) -> C
             return _closing(dry_run(opened, period), only_show)
     with session(Role.SETTLEMENT) as opened:
         return _closing(close(opened, period, actor=asker.username), only_show)
+
+
+@router.get(
+    "/v1/images/{external_id:path}/attribution/evidence",
+    **allowing(*_READ_PERIODS, problems=(404, 422), responses=PAGE),
+    response_class=Response,
+    summary="An image's attribution with all its evidence, as a page",
+)
+def read_evidence(
+    external_id: Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]+$")],
+) -> Response:
+    """Image, words, coalitions rendered again, raw values, hashes: what `royalty explain --html` writes."""
+    # Torch takes seconds to import, and this is the only request that needs it.
+    from attribution.configured import configured_model
+    from attribution.verify import recorded_attribution
+
+    with session(Role.ATTRIBUTION) as opened:
+        recorded = recorded_attribution(opened, external_id)
+    with _RENDERING:
+        return page_answer(operators_page(recorded, configured_model))
 
 
 @router.get("/v1/payout-batches", **allowing(*_READ_PAYOUTS), summary="Every payout batch")

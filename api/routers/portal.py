@@ -12,13 +12,16 @@ from sqlalchemy.orm import Session
 
 from api.access import Asker, allowing
 from api.amounts import Money, Share, money
+from api.html import PAGE, page_answer
 from api.pages import After, Limit, Page, next_cursor, position
 from database.engine import session
 from database.identity import Principal
 from database.roles import Role
+from database.settings import get_settings
 from settlement import portal
+from settlement.audit.image_page import artist_page, artists_picture, write_page
 from settlement.balance import OfWhich
-from settlement.money import share_to_decimal
+from settlement.money import format_money, share_to_decimal
 from settlement.statements.files import MEDIA_TYPES, Format, statement_files
 
 SCOPE = "statements:read"
@@ -383,6 +386,24 @@ def read_attribution(
         other_artists=view.other_artists,
         earned=[money(amount, currency) for currency, amount in view.earned],
     )
+
+
+@router.get(
+    "/v1/images/{external_id:path}/attribution/page",
+    **allowing(SCOPE, problems=(404, 422), responses=PAGE),
+    response_class=Response,
+    summary="Why an image earned me something, as a page",
+)
+def read_attribution_page(
+    asker: Asker,
+    external_id: Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]+$")],
+) -> Response:
+    """The same as a page that stands alone. The picture is in it where the platform's policy allows that."""
+    with _as_artist(asker) as opened:
+        view = portal.image_attribution(opened, external_id)
+        picture = artists_picture(opened, external_id) if get_settings().portal_pictures else None
+    earned = [format_money(amount, currency) for currency, amount in view.earned]
+    return page_answer(write_page(artist_page(view, earned, picture)))
 
 
 @router.get("/v1/payouts", **allowing(SCOPE, problems=(422,)), summary="My payouts")

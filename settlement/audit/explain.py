@@ -81,6 +81,25 @@ def cited_attributions(session: Session, period_id: str) -> list[tuple[str, int]
     return [(external_id, key) for external_id, key in rows]
 
 
+def cited_by(session: Session, line: str) -> tuple[str, int]:
+    """The image of a royalty line, and the attribution that the line follows from.
+
+    Args:
+        session: of the role `auditor`, or any that may read the views.
+        line: the line's id or name.
+
+    Raises:
+        NotFound: there is no such line, or it follows from no attribution.
+    """
+    line_id, name = _find(session, line)
+    row = session.execute(
+        text("SELECT image, attribution_id FROM audit.royalty_lines WHERE line_id = :id"), {"id": line_id}
+    ).one()
+    if row.attribution_id is None:
+        raise NotFound(f"line {name} follows from no attribution: `royalty explain {name}` shows what from")
+    return row.image, row.attribution_id
+
+
 def _find(session: Session, line: str) -> tuple[int, str]:
     if line.isascii() and line.isdigit() and len(line) < 19:
         row = session.execute(
@@ -97,6 +116,7 @@ def _find(session: Session, line: str) -> tuple[int, str]:
     ).first()
     if row is None:
         raise NotFound(
-            f"there is no royalty line {line}: give its id, or its name as the statement's CSV has it"
+            f"there is no royalty line {line}: give its id, or its name as the statement's CSV has it; for an image"
+            " say --html FILE"
         )
     return row[0], row[1]

@@ -40,6 +40,8 @@ NEEDS: dict[str, set[str]] = {
     f"{_STATEMENT}/lines": {"statements:read"},
     f"{_STATEMENT}/files/{{format}}": {"statements:read"},
     "GET /v1/images/{external_id}/attribution": {"statements:read"},
+    "GET /v1/images/{external_id}/attribution/page": {"statements:read"},
+    "GET /v1/images/{external_id}/attribution/evidence": _READ_PERIODS,
     "GET /v1/payouts": {"statements:read"},
     "GET /v1/holds": {"statements:read"},
     "GET /v1/periods": _READ_PERIODS,

@@ -4,6 +4,7 @@ import json
 import signal
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -147,6 +148,11 @@ def essence(conninfo: str) -> list[tuple]:
     )
 
 
+def attributed(conninfo: str, external_id: str) -> bool:
+    """Whether an image has a result."""
+    return external_id in {row[0] for row in books(conninfo)}
+
+
 def deliver_again(conninfo: str) -> int:
     """Every message that nobody acknowledged is visible, now and twice. Returns how many there are."""
     with psycopg.connect(conninfo) as connection:
@@ -201,6 +207,11 @@ def test_killed_at_every_stage_and_every_message_delivered_twice(
     assert tried is not None and 2 <= tried[0] < jobs.MAX_ATTEMPTS
 
 
+def reached(conninfo: str, goal: int) -> bool:
+    """Whether so many images are attributed, and some are in a worker's hands."""
+    return len(books(conninfo)) >= goal and leased(conninfo) > 0
+
+
 def attributed_by_three(world: str, model: Path | None, images: int, tmp_path: Path, *, killed: int) -> None:
     """Three workers at once, some of them killed and replaced; every message is delivered twice."""
     output = tmp_path / "workers.log"
@@ -209,7 +220,7 @@ def attributed_by_three(world: str, model: Path | None, images: int, tmp_path: P
         workers = [stack.enter_context(forked_worker.forked_worker(model, output)) for _ in range(3)]
         for number in range(killed):
             goal = images * (number + 1) // (killed + 2)
-            wait_until(lambda goal=goal: len(books(world)) >= goal and leased(world) > 0, output, 300)
+            wait_until(partial(reached, world, goal), output, 300)
             workers[number].kill()
             workers[number].join()
             deliver_again(world)
@@ -292,7 +303,7 @@ def test_out_of_memory_takes_a_smaller_bucket_only_where_the_method_lists_one(
             with session(Role.ATTRIBUTION) as opened:
                 log_images(opened, [ImageRecord(external_id=f"{name}-small", seed=2, **fields)], method)
                 log_images(opened, [ImageRecord(external_id=f"{name}-large", seed=3, **large)], method)
-            wait_until(lambda name=name: f"{name}-small" in {row[0] for row in books(world)}, output)
+            wait_until(partial(attributed, world, f"{name}-small"), output)
 
         def given_back() -> bool:
             with session(Role.ATTRIBUTION) as opened:
@@ -302,7 +313,7 @@ def test_out_of_memory_takes_a_smaller_bucket_only_where_the_method_lists_one(
         with session(Role.ATTRIBUTION) as opened:
             found = jobs.status(opened)
     with psycopg.connect(world) as connection:
-        buckets = dict(
+        buckets: dict[str, int] = dict(
             connection.execute("""
                 SELECT i.external_id, (a.environment ->> 'bucket')::int
                 FROM attribution.attribution AS a JOIN attribution.image AS i ON i.id = a.image_id
