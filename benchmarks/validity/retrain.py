@@ -51,12 +51,12 @@ from benchmarks.validity.true_game import JUDGES, PIXELS, UNIT, write
 from database.errors import Invalid
 
 BASE_STEPS = 1000
-STEPS = 350
+STEPS = 200
 """Of each coalition's fine-tuning, whatever the number of its works."""
 REPLICATES = 2
 EXAMPLES = 4000
 
-_BASE_RATE, _RATE = 1.5e-3, 1.0e-3
+_BASE_RATE, _RATE = 1.5e-3, 1.2e-3
 _EXAMPLES_SEED, _BASE_SEED = 100, 200
 _CHECKPOINT_EVERY = 100
 _BUCKET = 16

@@ -32,15 +32,18 @@ def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
     return float(a @ b) / length if length else 0.0
 
 
-def predictions(attribution: Sequence[float]) -> Vector:
+def predictions(attribution: ArrayLike) -> Vector:
     """The sum of what the members of each coalition are given, by bitmask, shape (2^artists,)."""
-    sums = np.zeros(1 << len(attribution))
-    for coalition in range(len(sums)):
-        sums[coalition] = sum(value for bit, value in enumerate(attribution) if coalition >> bit & 1)
-    return sums
+    given = np.asarray(attribution, dtype=np.float64)
+    return np.array(
+        [
+            given[[bit for bit in range(len(given)) if coalition >> bit & 1]].sum()
+            for coalition in range(1 << len(given))
+        ]
+    )
 
 
-def linear_datamodeling_score(attribution: Sequence[float], retrained: Sequence[float]) -> float:
+def linear_datamodeling_score(attribution: ArrayLike, retrained: ArrayLike) -> float:
     """LDS of one picture.
 
     Args:
@@ -71,7 +74,7 @@ class Estimate:
 
 
 def jackknife(
-    groups: Sequence[Sequence[float]] | Sequence[NDArray[np.float64]],
+    groups: Sequence[Sequence[float]] | Sequence[Vector],
     statistic: Callable[[Vector], float] = lambda values: float(values.mean()),
 ) -> Estimate:
     """A statistic of values that come in groups, with its delete-one-group standard error.
