@@ -247,6 +247,9 @@ def _unlogged(connection: psycopg.Connection[Any], rows: Mapping[_Key, bytes], p
         period_id = name.split("/")[0]
         if kind == "journal" and name in late:
             proof.found(ROWS, f"journal {name} was inserted below the last seal: it is not in the log")
+        elif kind == "table" and rows[kind, name] == merkle.root([]):
+            # A period that was closed before there was this table has no leaf for it, and no rows.
+            pass
         elif kind in ("statement", "table", "seal") and period_id in sealed:
             proof.found(ROWS, f"{kind} {name} is not in the log, and its period is sealed: it was inserted")
         else:

@@ -587,9 +587,10 @@ FROZEN = {
         " recorded_at",
         "approval": "id, kind, subject, content_sha256, maker, checker, recorded_at",
         "platform_version": "id, valid_from, platform_payee_id, model_developer_id, default_rate_card_id, zone,"
-        " minimum_payout, dispute_contact, dispute_days, actor, reason, recorded_at, bank_details_cooling_off_days",
+        " minimum_payout, dispute_contact, dispute_days, actor, reason, recorded_at, bank_details_cooling_off_days,"
+        " fallback_after_periods, fallback_key, zero_statements",
         "rate_card_version": "id, rate_card_id, valid_from, model, rate_ppb, fee_micros, currency, content_to,"
-        " distribution_key, terms, actor, reason, recorded_at",
+        " distribution_key, terms, actor, reason, recorded_at, minimum_micros, weights, public_domain_payee_id",
         "contract_version": "id, contract_id, artist_id, valid_from, status, actor, reason, recorded_at",
         "contract_split": "contract_version_id, payee_id, share_ppb",
         "payee": "payee_id, kind, currency, actor, recorded_at",
@@ -610,10 +611,26 @@ FROZEN = {
         "sale_slice": "sale_id, period_id, usage_period, rate_card_version_id, base_micros, slice_micros, currency",
         "refund_reversal": "refund_id, sale_id, period_id, refunded_micros, reversed_micros",
         "royalty_line": "id, period_id, kind, sale_id, player, destination, payee_id, amount_micros, currency,"
-        " attribution_id, share_ppb, contract_version_id, split_ppb, distribution_key, refund_id, corrects",
+        " attribution_id, share_ppb, contract_version_id, split_ppb, distribution_key, refund_id, corrects,"
+        " platform_version_id",
         "statement": "id, statement_id, number, period_id, payee_id, currency, journal_id, opening, royalties, late,"
         " adjustments, refunds, reserves, recoupment, tax, claims, fx, payments, closing, payable, held,"
         " below_minimum, below_unit, body, sha256, recorded_at",
+        "fx_rate": "id, source_currency, target_currency, valid_from, rate_trillionths, source, actor,"
+        " reason, recorded_at",
+        "tax_profile_version": "id, payee_id, valid_from, default_ppb, rates, actor, reason, recorded_at",
+        "reserve_version": "id, payee_id, valid_from, rate_ppb, release, actor, reason, recorded_at",
+        "advance": "advance_id, payee_id, currency, amount_micros, content_sha256, actor, reason, recorded_at",
+        "conversion": "period_id, payee_id, currency, fx_rate_id, source_micros, target_micros",
+        "reserve": "period_id, payee_id, currency, reserve_version_id, basis_micros, amount_micros",
+        "reserve_use": "id, period_id, payee_id, currency, taken_in, refund_id, amount_micros",
+        "tax_determination": "period_id, payee_id, currency, territory, tax_profile_version_id, rate_ppb, base_micros,"
+        " withheld_micros",
+        "tax_reversal": "refund_id, period_id, payee_id, taxed_in, currency, territory, base_micros,"
+        " given_back_micros",
+        "recoupment": "period_id, advance_id, amount_micros",
+        "statement_column": "period_id, payee_id, currency, statement_id, opening, royalties, late, adjustments,"
+        " refunds, reserves, recoupment, tax, claims, fx, payments, closing",
     }.items()
 }
 """Columns of the frozen rows of each table, in the order of the leaves."""

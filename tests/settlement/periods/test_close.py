@@ -25,6 +25,7 @@ from settlement.periods.approval import approve, calculate, draft_of, submit
 from settlement.periods.calendar import cut_off, ensure_periods, find_period, open_period, periods
 from settlement.periods.close import close, dry_run
 from settlement.periods.models import Period, RoyaltyLine
+from settlement.posting import payout_reserved
 from settlement.sales import RefundRecord, parse_sale, record_refunds, record_sales
 from settlement.statements.body import parse
 from settlement.statements.models import Statement, find_statement
@@ -307,14 +308,28 @@ def test_a_hold_stops_the_payout_and_not_the_statement(shop: Session) -> None:
     assert (hold["reason"], hold["closed"]) == ("bank details are being checked", None)
 
 
-def test_a_journal_that_no_statement_can_show_stops_the_calculation(shop: Session) -> None:
-    from settlement.ledger import Entry, Line, post
+def test_journals_that_are_no_payouts_are_adjustments(shop: Session) -> None:
+    from settlement.ledger import Entry, Line, post, reverse
 
-    odd = [Line("royalties_payable:pay-1:EUR", "liability", 5, "EUR"), Line("bank:EUR", "asset", -5, "EUR")]
-    post(shop, [Entry("gift", "gift:1", AUGUST, AUGUST.date(), odd, "ops")])
-    cut_off(shop, "2026-08")
-    with pytest.raises(Conflict, match="journal gift:1 of kind gift moves the balance of payee pay-1"):
-        calculate(shop, "2026-08", actor="mara")
+    given = [Line("royalties_payable:pay-1:EUR", "liability", -5, "EUR"), Line("bank:EUR", "asset", 5, "EUR")]
+    post(shop, [Entry("gift", "gift:1", AUGUST, AUGUST.date(), given, "ops")])
+    reserved = payout_reserved("oops", "pay-1", "EUR", 7, booked_at=AUGUST, actor="ops")
+    post(shop, [reserved])
+    reverse(shop, reserved.key, "reversal:oops", AUGUST, "ops")
+    settle_in(shop, "2026-08")
+    statement = find_statement(shop, "2026-08/pay-1/EUR")
+    assert (statement.adjustments, statement.payments) == (5 + 7, -7)
+    rows = parse(statement.body.encode())["adjustments"]
+    assert [(row["line"], row["corrects"], row["reason"]) for row in rows] == [
+        ("gift:1", "gift:1", "gift"),
+        ("reversal:oops", reserved.key, "reversal"),
+    ]
+    assert [(row["original"], row["corrected"], row["difference"]) for row in rows] == [
+        ("0.000000", "0.000005", "0.000005"),
+        ("-0.000007", "0.000000", "0.000007"),
+    ]
+    for view in ("statement_tie_out", "money_faults", "balance_chain"):
+        assert shop.execute(text(f"SELECT * FROM audit.{view}")).all() == []  # noqa: S608
 
 
 def test_the_database_refuses_an_approval_or_a_close_by_hand(database: str) -> None:
