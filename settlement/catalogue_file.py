@@ -12,6 +12,7 @@
       model_developer: pay-dev            # who gets content's share
       minimum_payout: {EUR: "50.00"}
       bank_details_cooling_off_days: 7    # a changed account is not paid for so long (default: 0)
+      fallback: {after_periods: 12, key: {pay-fund: "100"}}  # unclaimed and unattributed money (default: waits)
       dispute: {contact: royalties@example.com, days: 365}
     payees:
       - {id: pay-1, kind: person, currency: EUR, name: Mara Vell, iban: ..., bic: ..., address: {...},
@@ -21,9 +22,15 @@
     contracts:
       - {id: contract-1, artist: art-1, valid_from: 2026-01-01, splits: {pay-1: "70", pay-2: "30"}}
       - {id: contract-1, artist: art-1, valid_from: 2027-01-01, ended: true}
+      - {id: contract-2, artist: art-2, valid_from: 2026-06-01, opted_out: true}
+      - {id: contract-3, artist: art-3, valid_from: 2026-01-01, public_domain: true}
     rate_cards:
       - {id: standard, valid_from: 2026-01-01, model: per_image, rate: "30", content_to: model_developer}
       - {id: flat, valid_from: 2026-01-01, model: per_image, fee: {EUR: "0.10"}, distribution_key: equal}
+      - {id: sure, valid_from: 2026-01-01, model: per_image, rate: "30", minimum: {EUR: "0.05"},
+         public_domain_to: pay-fund}
+      - {id: training, valid_from: 2026-01-01, model: period_pool, rate: "5", distribution_key: proxy,
+         weights: {C: 500, art-1: 120, art-2: 80}}
 
 Splits and rates are percentages. Every part may be left out where the database knows already what the others name.
 A file is loaded whole or not at all; loading it twice writes nothing the second time. A change of an artist, a name or
@@ -58,6 +65,7 @@ from sqlalchemy.orm import Session
 from attribution.catalogue import Artist, artists, record_artists
 from attribution.prompt_words import fold
 from database.errors import Invalid, NotFound
+from settlement.allocation import CONTENT
 from settlement.bank_details import BankDetails
 from settlement.contracts import Contract, record_contracts
 from settlement.money import PPB, check_currency, from_decimal
@@ -124,10 +132,7 @@ def load_catalogue(session: Session, source: str | Path, *, actor: str, reason: 
         ),
         "contracts": record_contracts(
             session,
-            [
-                Contract(c.id, c.artist, _midnight(c.valid_from, zone), c.splits or {})
-                for c in document.contracts
-            ],
+            [contract.record(zone) for contract in document.contracts],
             actor=actor,
             reason=reason,
         ),
@@ -283,6 +288,16 @@ class _Dispute(_Entry):
     days: Annotated[int, Field(gt=0, le=36_500)] | None = None
 
 
+class _Fallback(_Entry):
+    after_periods: Annotated[int, Field(gt=0, le=1_200)]
+    key: Annotated[dict[_Id, _Percentage], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _check_parts("key", self.key)
+        return self
+
+
 class _Platform(_Payee):
     kind: Literal["company"] = "company"
     valid_from: date
@@ -292,6 +307,7 @@ class _Platform(_Payee):
     minimum_payout: dict[_Currency, _Amount]
     bank_details_cooling_off_days: Annotated[int, Field(ge=0, le=365)] = 0
     dispute: _Dispute
+    fallback: _Fallback | None = None
 
     def terms(self) -> PlatformTerms:
         return PlatformTerms(
@@ -304,6 +320,8 @@ class _Platform(_Payee):
             bank_details_cooling_off_days=self.bank_details_cooling_off_days,
             dispute_contact=self.dispute.contact,
             dispute_days=self.dispute.days,
+            fallback_after_periods=self.fallback.after_periods if self.fallback else None,
+            fallback_key=self.fallback.key if self.fallback else None,
         )
 
 
@@ -319,20 +337,41 @@ class _Contract(_Entry):
     valid_from: date
     splits: Annotated[dict[_Id, _Percentage], Field(min_length=1)] | None = None
     ended: bool = False
+    opted_out: bool = False
+    public_domain: bool = False
 
     @model_validator(mode="after")
-    def _splits_or_end(self) -> "_Contract":
-        if self.ended == (self.splits is not None):
-            raise ValueError("write either splits or `ended: true`")
+    def _splits_or_status(self) -> "_Contract":
+        if (self.splits is not None) + self.ended + self.opted_out + self.public_domain != 1:
+            raise ValueError(
+                "write either splits or one of `ended: true`, `opted_out: true`, `public_domain: true`"
+            )
         if self.splits is not None:
-            if not all(self.splits.values()):
-                raise ValueError("splits: a payee gets 0 %: leave the payee out")
-            total = sum(self.splits.values())
-            if total != PPB:
-                whole, rest = divmod(total, PPB // 100)
-                shown = f"{whole}.{rest:07}".rstrip("0").rstrip(".")
-                raise ValueError(f"splits: {shown} % in all, not 100")
+            _check_parts("splits", self.splits)
         return self
+
+    def record(self, zone: ZoneInfo) -> Contract:
+        status: Literal["active", "ended", "opted_out", "public_domain"] = (
+            "ended"
+            if self.ended
+            else "opted_out"
+            if self.opted_out
+            else "public_domain"
+            if self.public_domain
+            else "active"
+        )
+        return Contract(self.id, self.artist, _midnight(self.valid_from, zone), self.splits or {}, status)
+
+
+def _check_parts(name: str, parts: dict[str, int]) -> None:
+    """Raise ValueError unless payees' percentages are above zero and sum to 100."""
+    if not all(parts.values()):
+        raise ValueError(f"{name}: a payee gets 0 %: leave the payee out")
+    total = sum(parts.values())
+    if total != PPB:
+        whole, rest = divmod(total, PPB // 100)
+        shown = f"{whole}.{rest:07}".rstrip("0").rstrip(".")
+        raise ValueError(f"{name}: {shown} % in all, not 100")
 
 
 class _RateCard(_Entry):
@@ -343,6 +382,9 @@ class _RateCard(_Entry):
     fee: Annotated[dict[_Currency, _Amount], Field(min_length=1, max_length=1)] | None = None
     content_to: Literal["model_developer", "artists"] = "model_developer"
     distribution_key: Literal["attribution", "equal", "proxy"] = "attribution"
+    minimum: Annotated[dict[_Currency, _Amount], Field(min_length=1, max_length=1)] | None = None
+    weights: Annotated[dict[_Id, Annotated[int, Field(gt=0, le=10**12)]], Field(min_length=1)] | None = None
+    public_domain_to: _Id | None = None
 
     @model_validator(mode="after")
     def _rate_or_fee(self) -> "_RateCard":
@@ -350,24 +392,31 @@ class _RateCard(_Entry):
             raise ValueError("write either a rate or a fee")
         if self.model == "period_pool" and self.rate is None:
             raise ValueError("a period pool is a rate of the period's revenue: it has no fee")
-        if self.distribution_key == "proxy":
-            raise ValueError(
-                "distribution_key: proxy needs a table of weights, which a catalogue file cannot hold yet; "
-                "use attribution or equal"
-            )
+        if self.minimum is not None and (self.model == "period_pool" or self.rate is None):
+            raise ValueError("minimum: only a rate per image guarantees an amount; leave it out")
+        if self.minimum is not None and not all(self.minimum.values()):
+            raise ValueError("minimum: guarantees nothing; leave it out")
+        if (self.distribution_key == "proxy") != (self.weights is not None):
+            raise ValueError("weights: belong to `distribution_key: proxy`, and it needs them")
+        if self.weights is not None and self.content_to == "artists" and not self.weights.keys() - {CONTENT}:
+            raise ValueError("weights: content's part is spread over the artists, but no artist has a weight")
         return self
 
     def record(self, zone: ZoneInfo) -> RateCard:
-        currency, fee = next(iter(self.fee.items())) if self.fee else (None, None)
+        fee_currency, fee = next(iter(self.fee.items())) if self.fee else (None, None)
+        minimum_currency, minimum = next(iter(self.minimum.items())) if self.minimum else (None, None)
         return RateCard(
             rate_card_id=self.id,
             valid_from=_midnight(self.valid_from, zone),
             model=self.model,
             rate_ppb=self.rate,
             fee_micros=fee,
-            currency=currency,
+            currency=fee_currency or minimum_currency,
             content_to=self.content_to,
             distribution_key=self.distribution_key,
+            minimum_micros=minimum,
+            weights=self.weights,
+            public_domain_payee_id=self.public_domain_to,
         )
 
 
@@ -442,7 +491,8 @@ def _place_and_reason(problem: Any) -> str:
         case _:
             reason = problem["msg"][0].lower() + problem["msg"][1:]
     # A rule about several fields names its field itself.
-    return f"{place}.{reason}" if reason.startswith("splits: ") else f"{place}: {reason}"
+    itself = reason.startswith(("splits: ", "key: ", "minimum: ", "weights: "))
+    return f"{place}.{reason}" if itself else f"{place}: {reason}"
 
 
 def _zone(session: Session, document: _Document, name: str) -> ZoneInfo:
@@ -475,6 +525,9 @@ def _problems(session: Session, document: _Document) -> Iterator[str]:
                 f"platform.default_rate_card: there is no rate card {platform.default_rate_card}: "
                 "add it under rate_cards"
             )
+        for payee in platform.fallback.key if platform.fallback else ():
+            if payee not in payees:
+                yield f"platform.fallback.key: there is no payee {payee}: add it under payees"
     known = {artist.id: artist for artist in artists(session)}
     given = {artist.id for artist in document.artists}
     for number, contract in enumerate(document.contracts):
@@ -483,6 +536,15 @@ def _problems(session: Session, document: _Document) -> Iterator[str]:
         for payee in contract.splits or {}:
             if payee not in payees:
                 yield f"contracts[{number}].splits: there is no payee {payee}: add it under payees"
+
+    for number, card in enumerate(document.rate_cards):
+        if card.public_domain_to is not None and card.public_domain_to not in payees:
+            yield (
+                f"rate_cards[{number}].public_domain_to: there is no payee {card.public_domain_to}: add it under payees"
+            )
+        for player in card.weights or {}:
+            if player not in given | known.keys() | {CONTENT}:
+                yield f"rate_cards[{number}].weights: there is no artist {player}: add her under artists"
 
     # Two artists of one name: a prompt could not say whom it means.
     owners: dict[str, str] = {}

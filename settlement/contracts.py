@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -10,15 +11,22 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from database.base import Base, Key, RecordedAt
 from database.errors import Conflict
 from settlement.payees import Payee
+from settlement.versions import closed_until, require_open_start
 
 
 class ContractVersion(Base):
-    """An artist's terms from `valid_from` until the next version's start. An end is a version with status `ended`."""
+    """An artist's terms from `valid_from` until the next version's start, by their status:
+
+    - `active`: her shares go to the payees of the splits;
+    - `ended`: nobody is known to be paid for her: her shares are unclaimed, as if there had never been a contract;
+    - `opted_out`: she wants no money from here: her shares are unattributed;
+    - `public_domain`: nobody has rights: her shares go where the rate card says.
+    """
 
     __tablename__ = "contract_version"
     __table_args__ = (
         UniqueConstraint("artist_id", "valid_from"),
-        CheckConstraint("status IN ('active', 'ended')", name="status_known"),
+        CheckConstraint("status IN ('active', 'ended', 'opted_out', 'public_domain')", name="status_known"),
         {"schema": "settlement"},
     )
 
@@ -48,12 +56,13 @@ class ContractSplit(Base):
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """An artist's terms from a moment on: ``splits`` are payees' parts in ppb, empty where the contract ends."""
+    """An artist's terms from a moment on: ``splits`` are payees' parts in ppb, empty unless she is paid by them."""
 
     contract_id: str
     artist_id: str
     valid_from: datetime
     splits: dict[str, int]
+    status: Literal["active", "ended", "opted_out", "public_domain"] = "active"
 
 
 def record_contracts(session: Session, given: Sequence[Contract], *, actor: str, reason: str) -> int:
@@ -63,7 +72,8 @@ def record_contracts(session: Session, given: Sequence[Contract], *, actor: str,
         Number of versions written.
 
     Raises:
-        Conflict: an artist has another version from the same moment on, or the contract is another artist's.
+        Conflict: an artist has another version from the same moment on, or one that follows another would begin in a
+            closed period; or the contract is another artist's.
     """
     versions = {
         (row.artist_id, row.valid_from): row
@@ -76,6 +86,8 @@ def record_contracts(session: Session, given: Sequence[Contract], *, actor: str,
         splits[split.contract_version_id][split.payee_id] = split.share_ppb
     named = select(ContractVersion.contract_id, ContractVersion.artist_id).distinct()
     owners = {row.contract_id: row.artist_id for row in session.execute(named)}
+    known = {artist_id for artist_id, _ in versions}
+    closed = closed_until(session)
     new = []
     for contract in given:
         if owners.setdefault(contract.contract_id, contract.artist_id) != contract.artist_id:
@@ -85,8 +97,16 @@ def record_contracts(session: Session, given: Sequence[Contract], *, actor: str,
             )
         before = versions.get((contract.artist_id, contract.valid_from))
         if before is None:
+            if contract.artist_id in known:
+                require_open_start(
+                    f"contract {contract.contract_id} of {contract.artist_id}", contract.valid_from, closed
+                )
             new.append(contract)
-        elif (before.contract_id, splits[before.id]) != (contract.contract_id, contract.splits):
+        elif (before.contract_id, before.status, splits[before.id]) != (
+            contract.contract_id,
+            contract.status,
+            contract.splits,
+        ):
             raise Conflict(
                 f"contract {before.contract_id} of {before.artist_id} is recorded otherwise from "
                 f"{before.valid_from.date()} on; history stays: give the change a new valid_from"
@@ -96,7 +116,7 @@ def record_contracts(session: Session, given: Sequence[Contract], *, actor: str,
             contract_id=contract.contract_id,
             artist_id=contract.artist_id,
             valid_from=contract.valid_from,
-            status="active" if contract.splits else "ended",
+            status=contract.status,
             actor=actor,
             reason=reason,
         )

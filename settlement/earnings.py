@@ -20,7 +20,7 @@ class ArtistEarnings:
     mean_share: int
     """Mean share of the images that paid her, in ppb, rounded down."""
     earned: int
-    """Royalties, late lines and refunds together, in micros."""
+    """Royalties, late lines and refunds together, in micros; not what the fallback key gave to others."""
     unclaimed: int
     """Of these, what waits for a contract."""
 
@@ -38,10 +38,19 @@ def artist_earnings(session: Session) -> list[ArtistEarnings]:
                 FROM attribution.attribution_share AS s
                 JOIN attribution.attribution AS a ON a.id = s.attribution_id
                 WHERE a.status = 'attributed' GROUP BY s.player
+            ), moved AS (
+                -- What left an artist's suspense stands there with the other sign: it is hers once, if at all.
+                SELECT l.player, l.currency, l.destination, l.amount_micros AS amount, l.platform_version_id AS fallback
+                FROM settlement.royalty_line AS l
+                WHERE l.player IS NOT NULL AND l.destination IN ('payee', 'unclaimed')
+                UNION ALL
+                SELECT o.player, o.currency, o.destination, -l.amount_micros, NULL
+                FROM settlement.royalty_line AS l JOIN settlement.royalty_line AS o ON o.id = l.corrects
+                WHERE l.kind = 'late' AND o.destination = 'unclaimed'
             ), earned AS (
-                SELECT player, currency, sum(amount_micros)::bigint AS earned,
-                       coalesce(sum(amount_micros) FILTER (WHERE destination = 'unclaimed'), 0)::bigint AS unclaimed
-                FROM settlement.royalty_line WHERE player IS NOT NULL GROUP BY player, currency
+                SELECT player, currency, sum(amount)::bigint AS earned,
+                       coalesce(sum(amount) FILTER (WHERE destination = 'unclaimed'), 0)::bigint AS unclaimed
+                FROM moved WHERE fallback IS NULL GROUP BY player, currency
             )
             SELECT n.player, coalesce(t.name, 'the model'), e.currency, n.named, n.paid, n.mean_share,
                    coalesce(e.earned, 0), coalesce(e.unclaimed, 0)

@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Integer, UniqueConstraint, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, Key, RecordedAt
 from database.errors import Conflict, NotFound
 from settlement.payees import Payee
+from settlement.versions import closed_until, require_open_start
 
 
 class RateCardVersion(Base):
@@ -26,12 +28,17 @@ class RateCardVersion(Base):
         ),
         CheckConstraint("rate_ppb BETWEEN 0 AND 1000000000", name="rate_in_range"),
         CheckConstraint("fee_micros >= 0", name="fee_not_negative"),
-        # A percentage of the base, or a fee per sale in a stated currency; a pool is a percentage.
+        # A percentage of the base, or a fee per sale in a stated currency; a pool is a percentage, without more.
         CheckConstraint(
-            "(rate_ppb IS NULL) <> (fee_micros IS NULL) AND (fee_micros IS NULL) = (currency IS NULL)"
-            " AND (model = 'per_image' OR rate_ppb IS NOT NULL)",
+            "(rate_ppb IS NULL) <> (fee_micros IS NULL)"
+            " AND (fee_micros IS NULL AND minimum_micros IS NULL) = (currency IS NULL)"
+            " AND (model = 'per_image' OR rate_ppb IS NOT NULL AND minimum_micros IS NULL)",
             name="rate_or_fee",
         ),
+        CheckConstraint(
+            "minimum_micros IS NULL OR minimum_micros > 0 AND rate_ppb IS NOT NULL", name="minimum_of_rate"
+        ),
+        CheckConstraint("(distribution_key = 'proxy') = (weights IS NOT NULL)", name="weights_if_proxy"),
         {"schema": "settlement"},
     )
 
@@ -49,6 +56,12 @@ class RateCardVersion(Base):
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]
+    minimum_micros: Mapped[int | None]
+    """What a sale pays at least, whatever its base; in `currency`."""
+    weights: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
+    """Player (artist or `C`) to weight above zero: whom the key `proxy` divides among, whatever the image."""
+    public_domain_payee_id: Mapped[str | None] = mapped_column(ForeignKey(Payee.payee_id))
+    """Who gets the shares of artists in the public domain; None: the model developer."""
 
 
 class PlatformVersion(Base):
@@ -58,6 +71,10 @@ class PlatformVersion(Base):
     __table_args__ = (
         CheckConstraint("dispute_days > 0", name="dispute_days_positive"),
         CheckConstraint("bank_details_cooling_off_days >= 0", name="cooling_off_not_negative"),
+        CheckConstraint(
+            "(fallback_key IS NULL) = (fallback_after_periods IS NULL) AND fallback_after_periods > 0",
+            name="fallback_whole",
+        ),
         {"schema": "settlement"},
     )
 
@@ -77,14 +94,24 @@ class PlatformVersion(Base):
     """Where a payee writes to if she disputes a statement."""
     dispute_days: Mapped[int | None] = mapped_column(Integer)
     """Days after a period's end within which its statement can be disputed; None: no limit."""
+    zero_statements: Mapped[bool] = mapped_column(server_default="false")
+    """Whether a payee without balance or activity gets a statement too."""
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]
+    fallback_after_periods: Mapped[int | None] = mapped_column(Integer)
+    """For how many whole periods unclaimed and unattributed money waits before the fallback key divides it."""
+    fallback_key: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
+    """Payee to part in ppb, 10^9 in all; None: such money waits for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
-    """A rate card from a moment on: either ``rate_ppb`` of the base, or ``fee_micros`` of ``currency`` per sale."""
+    """A rate card from a moment on, as `RateCardVersion` keeps it.
+
+    Either ``rate_ppb`` of the base, with ``minimum_micros`` of ``currency`` at least, or ``fee_micros`` of ``currency``
+    per sale.
+    """
 
     rate_card_id: str
     valid_from: datetime
@@ -94,11 +121,14 @@ class RateCard:
     currency: str | None
     content_to: str
     distribution_key: str
+    minimum_micros: int | None = None
+    weights: dict[str, int] | None = None
+    public_domain_payee_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformTerms:
-    """The platform's terms from a moment on; ``minimum_payout`` is in micros by currency."""
+    """The platform's terms from a moment on, as `PlatformVersion` keeps them."""
 
     valid_from: datetime
     platform_payee_id: str
@@ -109,13 +139,17 @@ class PlatformTerms:
     dispute_contact: str
     dispute_days: int | None
     bank_details_cooling_off_days: int = 0
+    zero_statements: bool = False
+    fallback_after_periods: int | None = None
+    fallback_key: dict[str, int] | None = None
 
 
 def record_rate_cards(session: Session, given: Sequence[RateCard], *, actor: str, reason: str) -> int:
     """Write the rate-card versions that are not known yet; returns how many.
 
     Raises:
-        Conflict: the card has another version from the same moment on.
+        Conflict: the card has another version from the same moment on, or one that follows another would begin in a
+            closed period.
     """
     known = {
         (row.rate_card_id, row.valid_from): row
@@ -123,10 +157,14 @@ def record_rate_cards(session: Session, given: Sequence[RateCard], *, actor: str
             select(RateCardVersion).where(RateCardVersion.rate_card_id.in_([c.rate_card_id for c in given]))
         )
     }
+    ids = {rate_card_id for rate_card_id, _ in known}
+    closed = closed_until(session)
     written = 0
     for card in given:
         before = known.get((card.rate_card_id, card.valid_from))
         if before is None:
+            if card.rate_card_id in ids:
+                require_open_start(f"rate card {card.rate_card_id}", card.valid_from, closed)
             session.add(RateCardVersion(**asdict(card), actor=actor, reason=reason))
             written += 1
         elif any(getattr(before, field.name) != getattr(card, field.name) for field in fields(card)):
@@ -142,7 +180,7 @@ def record_platform(session: Session, terms: PlatformTerms, *, actor: str, reaso
     """Write the platform's terms if they are not known yet; returns 1 if it did.
 
     Raises:
-        Conflict: other terms are recorded from the same moment on.
+        Conflict: other terms are recorded from the same moment on, or these would begin in a closed period.
     """
     before = session.scalar(select(PlatformVersion).where(PlatformVersion.valid_from == terms.valid_from))
     if before is not None:
@@ -152,6 +190,8 @@ def record_platform(session: Session, terms: PlatformTerms, *, actor: str, reaso
                 "history stays: give the change a new valid_from"
             )
         return 0
+    if platform_now(session) is not None:
+        require_open_start("the platform's terms", terms.valid_from, closed_until(session))
     session.add(PlatformVersion(**asdict(terms), actor=actor, reason=reason))
     session.flush()
     return 1
@@ -209,7 +249,8 @@ class Terms:
                 "valid_from"
             )
         if card.currency is not None and card.currency != currency:
-            return f"rate card {rate_card_id} pays a fee in {card.currency}, the sale is in {currency}"
+            what = "pays a fee" if card.minimum_micros is None else "guarantees an amount"
+            return f"rate card {rate_card_id} {what} in {card.currency}, the sale is in {currency}"
         return None
 
 

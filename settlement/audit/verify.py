@@ -258,11 +258,16 @@ CHECKS: tuple[Check, ...] = (
         "Each sale's base is its price less tax and deductions, its slice what the rate card in force makes of it; a "
         "pool's slices sum to the pool.",
         """
-        SELECT sale, 'slice ' || slice_micros || ' of base ' || base_micros FROM audit.sales
+        SELECT sale, 'slice ' || slice_micros || ' of base ' || base_micros
+        FROM audit.sales AS s
+        -- The guarantee is known by the card's version alone.
+        LEFT JOIN (SELECT rate_card_id AS card, valid_from, minimum_micros FROM audit.rate_changes) AS k
+            ON k.card = s.rate_card_id AND k.valid_from = s.rate_card_valid_from
         WHERE base_micros <> greatest(0, price_micros - tax_micros - payment_fee_micros - marketplace_fee_micros
                                          - other_deduction_micros)
            OR rate_card_model = 'per_image'
-              AND slice_micros <> coalesce(fee_micros, div(base_micros::numeric * rate_ppb, 1000000000))
+              AND slice_micros <> coalesce(fee_micros,
+                                           greatest(div(base_micros::numeric * rate_ppb, 1000000000), minimum_micros))
            OR rate_card_valid_from > sold_at
         UNION ALL
         SELECT period_id || ' ' || rate_card_id, 'pool ' || sum(slice_micros) || ' of bases ' || sum(base_micros)
@@ -279,7 +284,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "lines divide by shares and splits",
         "Each line is its share and split of what was divided, floor and largest remainder, to the micro; share and "
-        "split are those of the attribution and of the contract in force at the sale.",
+        "split are those of the attribution and of the contract in force at the sale; what leaves suspense goes by the "
+        "contract or the fallback key in force at the period's end.",
         "SELECT line, item, coalesce(recorded::text, 'nothing') || ' instead of '"
         " || coalesce(expected::text, 'nothing') FROM audit.division_conservation",
     ),
@@ -333,6 +339,12 @@ CHECKS: tuple[Check, ...] = (
         "is that account's balance at the period's end.",
         "SELECT statement_id, item, 'statement ' || statement_says, 'lines ' || lines_say, 'ledger ' || ledger_says"
         " FROM audit.statement_tie_out",
+    ),
+    Check(
+        "reserves, tax, advances and exchange follow from their terms",
+        "Each reserve, tax withheld and conversion is what its rate makes of what it is taken from, and the accounts of "
+        "reserves, withheld tax, advances and exchange hold what those rows say.",
+        "SELECT subject, item, found || ' instead of ' || expected FROM audit.money_faults",
     ),
     Check(
         "openings are the last closings",

@@ -163,10 +163,11 @@ _WRITE = (
         """
         INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id, amount_micros,
                                              currency, attribution_id, share_ppb, contract_version_id, split_ppb,
-                                             distribution_key, corrects)
+                                             distribution_key)
         SELECT %(period)s, kind, sale_id, player, destination, payee_id, amount, currency, attribution_id, share_ppb,
-               contract_version_id, split_ppb, distribution_key, corrects
-        FROM pg_temp.run_line WHERE kind <> 'refund' ORDER BY sale, player NULLS FIRST, payee_id NULLS FIRST
+               contract_version_id, split_ppb, distribution_key
+        FROM pg_temp.run_line WHERE kind NOT IN ('refund', 'late')
+        ORDER BY sale, player NULLS FIRST, payee_id NULLS FIRST
         """,
     ),
     (
@@ -174,16 +175,29 @@ _WRITE = (
         """
         INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id, amount_micros,
                                              currency, attribution_id, share_ppb, contract_version_id, split_ppb,
-                                             distribution_key, refund_id, corrects)
+                                             distribution_key, refund_id, corrects, platform_version_id)
         SELECT %(period)s, r.kind, r.sale_id, r.player, r.destination, r.payee_id, r.amount, r.currency,
                r.attribution_id, r.share_ppb, r.contract_version_id, r.split_ppb, r.distribution_key, r.refund_id,
-               coalesce(r.corrects, l.id)
+               coalesce(r.corrects, l.id), r.platform_version_id
         FROM pg_temp.run_line AS r
         -- A line of this very run got its id just now.
         LEFT JOIN settlement.royalty_line AS l ON r.corrects IS NULL AND l.sale_id = r.sale_id
             AND l.kind = r.corrects_kind AND l.period_id = %(period)s AND l.player IS NOT DISTINCT FROM r.player
             AND l.payee_id IS NOT DISTINCT FROM r.payee_id
         WHERE r.kind = 'refund' ORDER BY r.refund, r.sale, r.player NULLS FIRST, r.payee_id NULLS FIRST
+        """,
+    ),
+    (
+        # After the refunds, which they are net of.
+        "writing late lines",
+        """
+        INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id, amount_micros,
+                                             currency, attribution_id, share_ppb, contract_version_id, split_ppb,
+                                             distribution_key, corrects, platform_version_id)
+        SELECT %(period)s, kind, sale_id, player, destination, payee_id, amount, currency, attribution_id, share_ppb,
+               contract_version_id, split_ppb, distribution_key, corrects, platform_version_id
+        FROM pg_temp.run_line WHERE kind = 'late'
+        ORDER BY sale, corrects, player NULLS FIRST, payee_id NULLS FIRST
         """,
     ),
     (

@@ -56,7 +56,7 @@ class Approval(Base):
     __tablename__ = "approval"
     __table_args__ = (
         UniqueConstraint("kind", "subject", "content_sha256"),
-        CheckConstraint("kind IN ('period', 'payout_batch')", name="kind_known"),
+        CheckConstraint("kind IN ('period', 'payout_batch', 'advance')", name="kind_known"),
         CheckConstraint("maker <> checker", name="maker_is_not_checker"),
         {"schema": "settlement"},
     )
@@ -146,6 +146,7 @@ class RoyaltyLine(Base):
         CheckConstraint(
             "kind <> 'refund' OR (corrects IS NOT NULL AND amount_micros < 0)", name="refund_corrects"
         ),
+        CheckConstraint("kind <> 'late' OR corrects IS NOT NULL", name="late_corrects"),
         # The line's natural key: running a close twice cannot write a line twice.
         UniqueConstraint(
             "sale_id",
@@ -159,6 +160,16 @@ class RoyaltyLine(Base):
         Index("royalty_line_payee_idx", "payee_id", "period_id", "currency", "id"),
         Index(None, "period_id"),
         Index("royalty_line_pending_idx", "sale_id", postgresql_where=text("kind = 'pending'")),
+        Index(
+            "royalty_line_unclaimed_idx",
+            "player",
+            postgresql_where=text("destination = 'unclaimed' AND kind <> 'refund'"),
+        ),
+        Index(
+            "royalty_line_suspense_idx",
+            "period_id",
+            postgresql_where=text("destination IN ('unclaimed', 'unattributed') AND kind <> 'refund'"),
+        ),
         {"schema": "settlement"},
     )
 
@@ -179,3 +190,6 @@ class RoyaltyLine(Base):
     distribution_key: Mapped[str]
     refund_id: Mapped[int | None] = mapped_column(ForeignKey(Refund.id))
     corrects: Mapped[int | None] = mapped_column(ForeignKey("settlement.royalty_line.id"))
+    """The line that a refund takes back, or that a late line moves out of suspense."""
+    platform_version_id: Mapped[int | None]
+    """The platform's terms whose fallback key divided the money; None: no fallback key did."""

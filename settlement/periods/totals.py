@@ -44,7 +44,7 @@ class CurrencyTotals:
     pending: int
     unattributed: int
     late: int
-    """What left pending, whoever got it."""
+    """What left suspense, whoever got it."""
     refunds: int
     """What refunds took back; at or below zero."""
 
@@ -166,7 +166,8 @@ FROM (
     SELECT currency, 0, 0,
            CASE WHEN kind = 'royalty' AND destination = 'payee' THEN amount ELSE 0 END,
            CASE WHEN kind = 'royalty' AND destination = 'unclaimed' THEN amount ELSE 0 END,
-           CASE WHEN kind = 'pending' THEN amount ELSE 0 END, CASE WHEN kind = 'unattributed' THEN amount ELSE 0 END,
+           CASE WHEN kind = 'pending' THEN amount ELSE 0 END,
+           CASE WHEN kind IN ('royalty', 'unattributed') AND destination = 'unattributed' THEN amount ELSE 0 END,
            CASE WHEN kind = 'late' THEN amount ELSE 0 END, CASE WHEN kind = 'refund' THEN amount ELSE 0 END
     FROM pg_temp.run_line
 ) AS moved GROUP BY currency ORDER BY currency

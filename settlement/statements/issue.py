@@ -455,7 +455,9 @@ FROM (
                                    ORDER BY e.amount * coalesce(x.rate, {TRILLION}) DESC, e.image COLLATE "C",
                                             e.player COLLATE "C") AS place
     FROM (SELECT payee_id, payout, image, player, max(share) AS share, currency, sum(amount)::bigint AS amount
-          FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late') GROUP BY 1, 2, 3, 4, 6) AS e
+          -- What the fallback key gave to the payee, no image of hers earned.
+          FROM pg_temp.run_detail WHERE kind IN ('royalty', 'late') AND distribution_key <> 'manual'
+          GROUP BY 1, 2, 3, 4, 6) AS e
     LEFT JOIN (SELECT c.payee_id, c.currency, r.rate_trillionths::numeric AS rate FROM pg_temp.run_conversion AS c
                JOIN settlement.fx_rate AS r ON r.id = c.fx_rate_id) AS x
         ON x.payee_id = e.payee_id AND x.currency = e.currency

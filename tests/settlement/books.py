@@ -462,6 +462,8 @@ def write_lines(session: Session, period: str) -> None:
             )
         )
     session.flush()
+    # A sale's late lines are written together.
+    lines = []
     for name, amount in LINES.items():
         sale, player, payee = name.split("/")
         late = sale == "sale-4"
@@ -473,7 +475,9 @@ def write_lines(session: Session, period: str) -> None:
                 text("SELECT id FROM settlement.royalty_line WHERE kind = 'pending' AND sale_id = :sale"),
                 {"sale": line.sale_id},
             ).scalar_one()
-        session.add(line)
+        lines.append(line)
+    session.add_all(lines)
+    session.flush()
     if period == "2026-10":
         session.add(
             RoyaltyLine(

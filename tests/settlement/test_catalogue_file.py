@@ -145,7 +145,7 @@ def test_history_stays(db: Session, old: str, new: str, reason: str) -> None:
         ("id: pay-2, kind", "id: pay-1, kind", "payees: pay-1 stands 2 times"),
         ('rate: "30"', 'rate: "30", fee: {EUR: "1"}', r"rate_cards\[0\]: write either a rate or a fee"),
         ("per_image, fee", "period_pool, fee", r"rate_cards\[1\]: a period pool is a rate"),
-        ("key: equal", "key: proxy", r"rate_cards\[1\]: distribution_key: proxy needs a table"),
+        ("key: equal", "key: proxy", r"rate_cards\[1\].weights: belong to `distribution_key: proxy`"),
         ("rate_cards:", "rate_cards: [", "line 2[0-9]: "),
         ("payees:", "artists:\npayees:", "'artists' stands twice"),
     ],
