@@ -57,10 +57,9 @@ def shares(truth: TrueGame) -> Figure:
     named: list[tuple[float, float]] = []
     others: list[tuple[float, float]] = []
     for original in truth.originals:
-        game = prompt_game(original)
-        for true in truth.truth(original):
-            for bit, name in enumerate(PLAYERS):
-                (named if name in original.query.names else others).append((game[bit], true[bit]))
+        game, truth_of = prompt_game(original), original.true_shares
+        for bit, name in enumerate(PLAYERS):
+            (named if name in original.query.names else others).append((game[bit], truth_of[bit]))
     figure, axes = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
     for points, colour, label in ((others, _GREY, "not named"), (named, _BLUE, "named")):
         across, upwards = np.array(points).T

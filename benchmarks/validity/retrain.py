@@ -5,8 +5,10 @@ python -m benchmarks.validity.retrain [--work DIR] --collect FILE [--sheet FILE]
 
 One base learns content alone. From it every coalition of the four artists is fine-tuned for the same number of steps
 on the works of its members (a work by several of them counts only where all are members), with the same random draws,
-so that coalitions differ by what they were shown and by nothing else. Then all of it once more with other draws: how
-far two trainings on the same works agree is the most that any attribution could.
+so that coalitions differ by what they were shown and by nothing else. Everybody's works are learnt once more with other
+draws: that is the model whose pictures are attributed, and so no attribution is asked to predict the noise of its own
+training. Then the other coalitions once more with those draws: how far they foretell the first is the most that any
+attribution could.
 
 Killed and run again it goes on from the last hundred steps. Several processes may work in one folder. What remains is
 not weights but, for each picture and coalition, how near the picture is to that of the model which saw everybody.
@@ -165,6 +167,11 @@ def run_name(coalition: int, replicate: int) -> str:
     return f"{coalition:0{len(PLAYERS)}b}-{replicate}"
 
 
+TRUTH, FURTHER = range(REPLICATES)
+MODEL = run_name(EVERYBODY, FURTHER)
+"""The run whose pictures are attributed."""
+
+
 class Folder:
     """Where the runs keep what they need to go on: checkpoints, weights and pictures."""
 
@@ -295,9 +302,9 @@ class Trainer:
         return loss.item()
 
     def draw(self, training: Training, images: Sequence[Query]) -> None:
-        """Draw the pictures with a finished run's weights; everybody's model also draws its prompt games."""
+        """Draw the pictures with a finished run's weights; the model to attribute also draws its prompt games."""
         drawn = {"queries": self._render(training.name, [(query.prompt, query.seed) for query in images])}
-        if training.coalition == EVERYBODY:
+        if training.name == MODEL:
             drawn["coalitions"] = self._render(
                 training.name, [(prompt, query.seed) for query in images for prompt in prompts_of(query)]
             )
@@ -365,11 +372,10 @@ def collect(folder: Folder) -> dict[str, Any]:
     """What is kept of the finished runs: settings, hashes of their weights, and the values of their pictures.
 
     Raises:
-        Invalid: the trainings on everybody, or all of the first replicate, are not finished.
+        Invalid: the model to attribute, or the first replicate, is not finished.
     """
     finished = {name for name in (run.name for run in trainings()) if folder.pictures(name).exists()}
-    needed = {run_name(EVERYBODY, replicate) for replicate in range(REPLICATES)}
-    needed |= {run_name(coalition, 0) for coalition in COALITIONS}
+    needed = {MODEL, *(run_name(coalition, TRUTH) for coalition in COALITIONS)}
     if missing := sorted(needed - finished):
         raise Invalid(
             f"{folder.path} lacks the runs {', '.join(missing)}: train them first, without --collect."
@@ -393,33 +399,31 @@ def collect(folder: Folder) -> dict[str, Any]:
     similar_to = {
         judge: [np.stack(embedder.embed(one)) for one in works] for judge, embedder in embedders.items()
     }
-    originals: list[list[dict[str, Any]]] = [[] for _ in shown]
-    for original in range(REPLICATES):
-        name = run_name(EVERYBODY, original)
-        games, first = look(drawn[name]["coalitions"]), 0
-        for place, query in enumerate(shown):
-            size = 2 << len(query.names)
-            entry: dict[str, Any] = {}
-            for judge in JUDGES:
-                anchor = looks[name][judge][place]
-                entry[judge] = {
-                    "prompt_game": [
-                        _nearness(judge, one, anchor) for one in games[judge][first : first + size]
-                    ],
-                    "retrained": [
-                        [
-                            _nearness(judge, looks[run][judge][place], anchor) if run in finished else None
-                            for run in (run_name(coalition, replicate) for coalition in COALITIONS)
-                        ]
-                        for replicate in range(REPLICATES)
-                    ],
-                }
-                if judge in similar_to:
-                    similar = [theirs @ anchor for theirs in similar_to[judge]]
-                    entry[judge]["mean_similarity"] = [round(float(one.mean()) * UNIT) for one in similar]
-                    entry[judge]["nearest_similarity"] = [round(float(one.max()) * UNIT) for one in similar]
-            originals[place].append(entry)
-            first += size
+    games, first = look(drawn[MODEL]["coalitions"]), 0
+    kept: list[dict[str, Any]] = []
+    for place, query in enumerate(shown):
+        size = 2 << len(query.names)
+        entry: dict[str, Any] = {"shape": query.shape, "names": list(query.names), "seed": query.seed}
+        for judge in JUDGES:
+            picture = looks[MODEL][judge][place]
+            entry[judge] = {
+                "prompt_game": [_nearness(judge, one, picture) for one in games[judge][first : first + size]],
+                "retrained": [
+                    [
+                        _nearness(judge, looks[run][judge][place], picture)
+                        if run in finished and run != MODEL
+                        else None
+                        for run in (run_name(coalition, replicate) for coalition in COALITIONS)
+                    ]
+                    for replicate in (TRUTH, FURTHER)
+                ],
+            }
+            if judge in similar_to:
+                similar = [theirs @ picture for theirs in similar_to[judge]]
+                entry[judge]["mean_similarity"] = [round(float(one.mean()) * UNIT) for one in similar]
+                entry[judge]["nearest_similarity"] = [round(float(one.max()) * UNIT) for one in similar]
+        kept.append(entry)
+        first += size
     return {
         "command": "python -m benchmarks.validity.retrain --collect FILE",
         "settings": {
@@ -438,10 +442,7 @@ def collect(folder: Folder) -> dict[str, Any]:
             "torch": torch.__version__,
         },
         "runs": {name: weights_sha256(torch.load(folder.weights(name))) for name in sorted(finished)},
-        "pictures": [
-            {"shape": query.shape, "names": list(query.names), "seed": query.seed, "originals": entries}
-            for query, entries in zip(shown, originals, strict=True)
-        ],
+        "pictures": kept,
     }
 
 

@@ -1,18 +1,20 @@
 """The true game beside what attributions say of it: the kept values of the retrained models, and who predicts them.
 
-A picture is drawn by one of the trainings on everybody (its *original*). An attribution sees that training only. It
-is judged by the other replicate's models, trained on each set of artists with other random draws: how near is what
-they draw from the same prompt and noise to the original? So nothing is asked to predict its own noise, and the
-original replicate's own true Shapley values say how much could be predicted at all.
+A picture is drawn by one training on everybody. It is judged by models trained on each set of artists with other
+random draws: how near is what they draw from the same prompt and noise? So no attribution is asked to predict the
+noise of the training that it sees, and models trained on each set with *its* draws say how much could be predicted.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attribution.embedding import CLIP, DESCRIPTOR
 from attribution.miniature.artists import true_weights
@@ -51,36 +53,28 @@ def write(document: dict[str, Any], file: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """One picture by a training on everybody: what is known of it without retraining, and what retraining says."""
+    """One picture by everybody's model: what is known of it without retraining, and what retraining says."""
 
     query: Query
-    replicate: int
-    """Which training on everybody drew it."""
     prompt_game: tuple[int, ...]
-    """v(S) of the prompt game on that training, bit 0 content, bit k the k-th artist named."""
-    retrained: tuple[tuple[int | None, ...], ...]
-    """By replicate and set of artists: how near the retrained model's picture is; None where there is no such model."""
+    """v(S) of the prompt game on that model, bit 0 content, bit k the k-th artist named."""
+    retrained: tuple[float, ...]
+    """By set of artists: how near the picture is that a model draws which was trained on them."""
+    foretold: tuple[float, ...]
+    """The same of models trained with the draws of the original's; NaN where there is none.
+
+    Nor does everybody's count, which is the original: it is as near to itself as can be.
+    """
     mean_similarity: Attribution | None
     """Cosine with each artist's works, their mean; None where the judge is no embedding."""
     nearest_similarity: Attribution | None
     """The same with the work that is nearest."""
 
     @property
-    def own(self) -> list[float]:
-        """What this replicate's models draw, by set of artists; NaN where there is no such model.
-
-        Nor does everybody's count, which drew the original: it is as near to itself as can be.
-        """
-        return [*_values(self.retrained[self.replicate])[:-1], np.nan]
-
-    @property
-    def others(self) -> list[list[float]]:
-        """What the models of each other replicate draw that has them all, by set of artists."""
-        return [
-            _values(values)
-            for replicate, values in enumerate(self.retrained)
-            if replicate != self.replicate and None not in values
-        ]
+    def true_shares(self) -> Attribution:
+        """The Shapley values of the true game."""
+        values = [round(value * UNIT) for value in self.retrained]
+        return tuple(float(phi) / UNIT for phi in shapley_values(values, len(PLAYERS)))
 
     def of_named(self, values: Sequence[float]) -> Attribution:
         """Values of the artists named, in the order of naming, spread over the four; 0 for whom nobody named."""
@@ -88,8 +82,8 @@ class Original:
         return tuple(by_name.get(name, 0.0) for name in PLAYERS)
 
 
-def _values(kept: Sequence[int | None]) -> list[float]:
-    return [np.nan if value is None else value / UNIT for value in kept]
+def _values(kept: Sequence[int | None]) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else value / UNIT for value in kept)
 
 
 def _optional(values: Sequence[int] | None) -> Attribution | None:
@@ -127,13 +121,13 @@ def known_strengths(original: Original) -> Attribution:
 
 def retrained_leave_one_out(original: Original) -> Attribution | None:
     """What the picture loses when the model is trained again without one artist."""
-    without = [original.own[EVERYBODY & ~(1 << bit)] for bit in range(len(PLAYERS))]
+    without = [original.foretold[EVERYBODY & ~(1 << bit)] for bit in range(len(PLAYERS))]
     return None if np.isnan(without).any() else tuple(1 - value for value in without)
 
 
 def retrained_fit(original: Original) -> Attribution | None:
     """The sums that come nearest to what retraining drew, by least squares over the models there are."""
-    own = np.array(original.own)
+    own = np.array(original.foretold)
     there = ~np.isnan(own)
     members = np.array([[coalition >> bit & 1 for bit in range(len(PLAYERS))] for coalition in COALITIONS])
     design = np.column_stack([np.ones(len(own)), members])[there]
@@ -155,7 +149,7 @@ METHODS: dict[str, Callable[[Original], Attribution | None]] = {
     "retraining, leave one out": retrained_leave_one_out,
     CEILING: retrained_fit,
 }
-"""By name; None where a picture's own replicate lacks models that the method needs."""
+"""By name; None where the judge does not serve the method, or models that it needs are missing."""
 
 _RANDOM_DRAWS = 20
 
@@ -166,13 +160,13 @@ class Score:
 
     method: str
     lds: Estimate
-    """Over pictures; `count` is pictures times retrainings they were judged by."""
+    """Mean over pictures."""
     lds_of_several: Estimate
     """The same where two artists or more are named: with one, every method that knows her name says the same."""
     rank: Estimate
-    """Rank correlation with the other replicate's true Shapley values over all named artists of all pictures."""
+    """Rank correlation with the true Shapley values over all named artists of all pictures."""
     order: Estimate
-    """How often the order of two named artists is that of the other replicate's true Shapley values."""
+    """How often the order of two named artists is that of their true Shapley values."""
 
 
 @dataclass(frozen=True)
@@ -194,14 +188,13 @@ class TrueGame:
             originals = [
                 Original(
                     query=Query(given["shape"], tuple(given["names"]), given["seed"]),
-                    replicate=replicate,
-                    prompt_game=tuple(drawn[judge]["prompt_game"]),
-                    retrained=tuple(tuple(values) for values in drawn[judge]["retrained"]),
-                    mean_similarity=_optional(drawn[judge].get("mean_similarity")),
-                    nearest_similarity=_optional(drawn[judge].get("nearest_similarity")),
+                    prompt_game=tuple(given[judge]["prompt_game"]),
+                    retrained=_values(given[judge]["retrained"][0]),
+                    foretold=_values(given[judge]["retrained"][1]),
+                    mean_similarity=_optional(given[judge].get("mean_similarity")),
+                    nearest_similarity=_optional(given[judge].get("nearest_similarity")),
                 )
                 for given in document["pictures"]
-                for replicate, drawn in enumerate(given["originals"])
             ]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Invalid(
@@ -209,111 +202,75 @@ class TrueGame:
             ) from error
         return cls(originals, document["settings"])
 
-    def truth(self, original: Original) -> list[Attribution]:
-        """The true Shapley values of a picture by the other replicates."""
-        return [
-            tuple(
-                float(phi) / UNIT
-                for phi in shapley_values([round(value * UNIT) for value in values], len(PLAYERS))
-            )
-            for values in original.others
-        ]
-
     def score(self, method: str) -> Score | None:
         """Judge one method; None where its judge, or the models there are, do not serve it."""
-        by_query: dict[Query, list[tuple[Original, list[Attribution]]]] = {}
+        scores: list[list[float]] = []
+        several: list[list[float]] = []
+        points: list[NDArray[np.float64]] = []
+        orders: list[list[float]] = []
         for place, original in enumerate(self.originals):
+            found: list[Attribution] = []
             if method == NOISE:
                 draws = np.random.default_rng(place).normal(size=(_RANDOM_DRAWS, len(PLAYERS)))
-                given = [tuple(float(value) for value in draw) for draw in draws]
+                found = [tuple(draw.tolist()) for draw in draws]
+            elif (attribution := METHODS[method](original)) is not None:
+                found = [attribution]
             else:
-                attribution = METHODS[method](original)
-                given = [] if attribution is None else [attribution]
-            by_query.setdefault(original.query, []).append((original, given))
-
-        scores, several, points, orders = [], [], [], []
-        for query, found in by_query.items():
-            of_query = [
-                float(np.mean([linear_datamodeling_score(attribution, values) for attribution in given]))
-                for original, given in found
-                if given
-                for values in original.others
-            ]
-            scores.append(of_query)
-            if len(query.names) > 1:
-                several.append(of_query)
-            named = [PLAYERS.index(name) for name in query.names]
-            tried = [(a, truth) for original, given in found for truth in self.truth(original) for a in given]
-            points.append([(a[bit], truth[bit]) for a, truth in tried for bit in named])
-            orders.append(
-                [
-                    right
-                    for a, truth in tried
-                    for right in pair_order([a[b] for b in named], [truth[b] for b in named])
-                ]
-            )
-        if not any(scores):
-            return None
+                return None
+            scores.append([fmean(linear_datamodeling_score(given, original.retrained) for given in found)])
+            named = [PLAYERS.index(name) for name in original.query.names]
+            truth = original.true_shares
+            points.append(np.array([(given[bit], truth[bit]) for given in found for bit in named]))
+            if len(named) > 1:
+                several.append(scores[-1])
+                in_order = [truth[bit] for bit in named]
+                orders.append(
+                    np.mean(
+                        [pair_order([given[bit] for bit in named], in_order) for given in found], axis=0
+                    ).tolist()
+                )
         return Score(
             method,
             jackknife(scores),
             jackknife(several),
-            jackknife(
-                [np.asarray(group).reshape(-1, 2) for group in points],
-                lambda pairs: rank_correlation(pairs[:, 0], pairs[:, 1]),
-            ),
+            jackknife(points, lambda pairs: rank_correlation(pairs[:, 0], pairs[:, 1])),
             jackknife(orders),
         )
 
     def value_correlation(self) -> Estimate:
         """Rank correlation of the prompt game's own values, not of a sum of shares, with the retrained ones."""
-        by_query: dict[Query, list[float]] = {}
+        found: list[list[float]] = []
         for original in self.originals:
             slots = {PLAYERS.index(name): slot for slot, name in enumerate(original.query.names, 1)}
-            predicted = np.array(
-                [
-                    original.prompt_game[
-                        1 + sum(1 << slot for bit, slot in slots.items() if coalition >> bit & 1)
-                    ]
-                    for coalition in COALITIONS
+            predicted = [
+                original.prompt_game[
+                    1 + sum(1 << slot for bit, slot in slots.items() if coalition >> bit & 1)
                 ]
-            )
-            by_query.setdefault(original.query, []).extend(
-                rank_correlation(predicted, values) for values in original.others
-            )
-        return jackknife(list(by_query.values()))
+                for coalition in COALITIONS
+            ]
+            found.append([rank_correlation(predicted, original.retrained)])
+        return jackknife(found)
 
     def repeated(self) -> Estimate:
-        """Rank correlation of one replicate's values with another's: how far retraining agrees with itself."""
-        by_query: dict[Query, list[float]] = {}
+        """Rank correlation of the values of models trained on the same works with other draws."""
+        found: list[list[float]] = []
         for original in self.originals:
-            own = np.array(original.own)
+            own = np.array(original.foretold)
             there = ~np.isnan(own)
             if there.sum() > len(PLAYERS):
-                by_query.setdefault(original.query, []).extend(
-                    rank_correlation(own[there], np.array(values)[there]) for values in original.others
-                )
-        return jackknife(list(by_query.values()))
+                found.append([rank_correlation(own[there], np.array(original.retrained)[there])])
+        return jackknife(found)
 
     def seen_again(self) -> Estimate:
-        """How near two trainings on the same works of everybody draw the same picture."""
-        by_query: dict[Query, list[float]] = {}
-        for original in self.originals:
-            by_query.setdefault(original.query, []).extend(
-                value / UNIT
-                for replicate, values in enumerate(original.retrained)
-                if replicate != original.replicate and (value := values[EVERYBODY]) is not None
-            )
-        return jackknife(list(by_query.values()))
+        """How near two trainings on the works of everybody draw the same picture."""
+        return jackknife([[original.retrained[EVERYBODY]] for original in self.originals])
 
     def unnamed(self) -> Estimate:
-        """By how much retraining without an artist whom nobody named changes a picture, of all that it changes."""
-        by_query: dict[Query, list[float]] = {}
+        """What an artist whom nobody named has by retraining, as a fraction of what all four have."""
+        found: list[list[float]] = []
         for original in self.originals:
-            for truth in self.truth(original):
-                pot = sum(truth)
-                named = {PLAYERS.index(name) for name in original.query.names}
-                by_query.setdefault(original.query, []).extend(
-                    truth[bit] / pot for bit in range(len(PLAYERS)) if bit not in named and pot > 0
-                )
-        return jackknife(list(by_query.values()))
+            truth = original.true_shares
+            if sum(truth) > 0:
+                others = [bit for bit, name in enumerate(PLAYERS) if name not in original.query.names]
+                found.append([truth[bit] / sum(truth) for bit in others])
+        return jackknife(found)
