@@ -501,7 +501,7 @@ def _after_the_lines() -> list[str]:
         (
             CONVERSION,
             "converted",
-            f"(SELECT d.payee_id, d.period_id, x.target_currency AS currency, d.target_micros FROM {conversion}) AS d",
+            f"(SELECT d.payee_id, d.period_id, x.target_currency AS currency, d.target_micros FROM {conversion}) AS d",  # noqa: S608
             "d.target_micros",
             ((FX_POSITION, None, +1), (PAYABLE, "payee", -1)),
         ),

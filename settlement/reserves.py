@@ -1,7 +1,8 @@
 """Reserves: what is held back of a payee's royalties against refunds to come, and given free by a schedule.
 
 Taken is floor(rate x the positive sum of royalties, late lines and adjustments) of each source currency, before tax.
-A refund takes from the oldest reserve first; a release is the part that the schedule names, as far as it is still there.
+A refund takes from the oldest reserve first; a release is the part that the schedule names, as far as it is still
+there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -134,7 +135,8 @@ def record_reserve_terms(session: Session, given: Sequence[ReserveTerms], *, act
             0 < periods < 1000 and part > 0 for periods, part in terms.release.items()
         ):
             raise Invalid(
-                f"the reserve of {terms.payee_id} must release 100 % within 1 to 999 periods (nothing where its rate is 0)"
+                f"the reserve of {terms.payee_id} must release 100 % within 1 to 999 periods, or nothing if its "
+                "rate is 0"
             )
     known = {
         (row.payee_id, row.valid_from): row

@@ -342,8 +342,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "reserves, tax, advances and exchange follow from their terms",
-        "Each reserve, tax withheld and conversion is what its rate makes of what it is taken from, and the accounts of "
-        "reserves, withheld tax, advances and exchange hold what those rows say.",
+        "Each reserve, tax withheld and conversion is what its rate makes of what it is taken from, and the accounts "
+        "of reserves, withheld tax, advances and exchange hold what those rows say.",
         "SELECT subject, item, found || ' instead of ' || expected FROM audit.money_faults",
     ),
     Check(

@@ -2,8 +2,8 @@
 
 Refunds, releases, new reserves, tax, conversion, recoupment: `ORDER` is that sequence, and nothing else decides it.
 Each step works on whole sets, in temporary tables, on one row for each payee and currency (`run_column`): a statement's
-column, whose closing is always the sum of its other figures. Divisions are `div`, of NUMERIC products; what may be below
-zero is floored further down.
+column, whose closing is always the sum of its other figures. Divisions are `div`, of NUMERIC products; what may be
+below zero is floored further down.
 """
 
 from collections.abc import Callable
@@ -62,12 +62,12 @@ movement AS (
     UNION ALL
     SELECT payee_id, currency, closing, NULL, NULL, NULL, NULL, NULL, closing <> 0 FROM opening
 )
-SELECT m.payee_id, m.currency, p.currency, coalesce(sum(opening), 0), coalesce(sum(royalties), 0), coalesce(sum(late), 0),
-       coalesce(sum(adjustments), 0), coalesce(sum(refunds), 0), coalesce(sum(payments), 0)
+SELECT m.payee_id, m.currency, p.currency, coalesce(sum(opening), 0), coalesce(sum(royalties), 0),
+       coalesce(sum(late), 0), coalesce(sum(adjustments), 0), coalesce(sum(refunds), 0), coalesce(sum(payments), 0)
 FROM movement AS m JOIN settlement.payee AS p ON p.payee_id = m.payee_id
 GROUP BY m.payee_id, m.currency, p.currency HAVING bool_or(active);
 ANALYZE pg_temp.run_column
-"""
+"""  # noqa: S608  (names of columns)
 
 # Refunds take from what is held back, the oldest first: both laid end to end, each refund takes what it lies upon.
 _REFUNDS = """
@@ -216,7 +216,8 @@ WHERE c.currency <> c.payout AND NOT EXISTS (
     SELECT FROM pg_temp.run_column AS own WHERE own.payee_id = c.payee_id AND own.currency = c.payout);
 UPDATE pg_temp.run_column AS c SET fx = m.amount
 FROM (SELECT payee_id, currency, -source AS amount FROM pg_temp.run_conversion
-      UNION ALL SELECT payee_id, payout, coalesce(sum(target), 0) FROM pg_temp.run_conversion GROUP BY payee_id, payout) AS m
+      UNION ALL
+      SELECT payee_id, payout, coalesce(sum(target), 0) FROM pg_temp.run_conversion GROUP BY payee_id, payout) AS m
 WHERE c.payee_id = m.payee_id AND c.currency = m.currency
 """  # noqa: S608  (made of constants)
 
@@ -224,8 +225,8 @@ _WITHOUT_RATE = """
 SELECT currency, payout FROM pg_temp.run_conversion WHERE fx_rate_id IS NULL ORDER BY currency, payout LIMIT 1
 """
 
-# Advances that were paid by the period's last instant, laid end to end, the oldest first, upon what there is. A payout of
-# the next period may have taken of it already: not more than is there now.
+# Advances that were paid by the period's last instant, laid end to end, the oldest first, upon what there is. A payout
+# of the next period may have taken of it already: not more than is there now.
 _RECOUPMENT = f"""
 CREATE TEMP TABLE run_recoupment ON COMMIT DROP AS
 WITH owed AS (

@@ -22,7 +22,8 @@ from settlement.fx import Rate, converted
 from settlement.money import Micros, Ppb
 from settlement.statements.detail import Detail
 
-FORMAT = "royalty-statement/1"
+FORMAT = "royalty-statement/2"
+"""2 has conversions, taxes, reserves and advances, and a year by currency; 1 lacks them."""
 
 MOVEMENTS = (
     "royalties",

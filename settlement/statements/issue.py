@@ -407,8 +407,8 @@ _DETAIL = [
     "DROP TABLE IF EXISTS pg_temp.run_detail",
     """
     CREATE TEMP TABLE run_detail ON COMMIT DROP AS
-    SELECT id, payee_id COLLATE "C" AS payee_id, right(statement_id, 3) AS payout, currency, line COLLATE "C" AS line, kind, period, usage_period,
-           usage_date, territory COLLATE "C" AS territory, sale COLLATE "C" AS sale, image COLLATE "C" AS image,
+    SELECT id, payee_id COLLATE "C" AS payee_id, right(statement_id, 3) AS payout, currency, line COLLATE "C" AS line,
+           kind, period, usage_period, usage_date, territory COLLATE "C" AS territory, sale COLLATE "C" AS sale, image COLLATE "C" AS image,
            model COLLATE "C" AS model, player COLLATE "C" AS player, method, share, distribution_key, rate_card,
            contract, split, base, slice, amount, corrects
     FROM settlement.statement_line WHERE period = %(period)s AND payee_id IS NOT NULL
@@ -493,8 +493,8 @@ WHERE m.amount <> 0 AND NOT m.kind = ANY(%(payment_kinds)s)
 # What each step of the order at close moved, by the key of what it moved.
 _STEPS = {
     "reserves": """
-        SELECT u.payee_id, c.payout, 'reserve:' || u.taken_in || coalesce(':used:' || u.refund, ':released'), u.currency,
-               u.amount
+        SELECT u.payee_id, c.payout, 'reserve:' || u.taken_in || coalesce(':used:' || u.refund, ':released'),
+               u.currency, u.amount
         FROM pg_temp.run_reserve_use AS u
         JOIN pg_temp.run_column AS c ON c.payee_id = u.payee_id AND c.currency = u.currency
         UNION ALL
@@ -537,7 +537,8 @@ FROM (SELECT payee_id, currency, taken_in, taken, remaining FROM pg_temp.run_lot
 JOIN settlement.payee AS p ON p.payee_id = h.payee_id
 """
 _ADVANCES = """
-SELECT r.payee_id, r.currency, r.advance_id, a.amount_micros, r.remaining::bigint, r.amount, (r.remaining - r.amount)::bigint
+SELECT r.payee_id, r.currency, r.advance_id, a.amount_micros, r.remaining::bigint, r.amount,
+       (r.remaining - r.amount)::bigint
 FROM pg_temp.run_recoupment AS r JOIN settlement.advance AS a ON a.advance_id = r.advance_id
 """
 # As they were at the cut-off, whenever the period is closed.
@@ -551,7 +552,8 @@ SELECT s.payee_id, s.payout, s.period_id, p.starts_at, s.currency, {", ".join(MO
 FROM (
     SELECT payee_id, currency AS payout, currency, period_id, {", ".join(MOVEMENTS)} FROM settlement.statement
     UNION ALL
-    SELECT payee_id, right(statement_id, 3), currency, period_id, {", ".join(MOVEMENTS)} FROM settlement.statement_column
+    SELECT payee_id, right(statement_id, 3), currency, period_id, {", ".join(MOVEMENTS)}
+    FROM settlement.statement_column
 ) AS s JOIN settlement.period AS p ON p.period_id = s.period_id
 WHERE p.starts_at < %(starts_at)s AND p.starts_at > CAST(%(starts_at)s AS timestamptz) - interval '25 months'
 ORDER BY p.starts_at

@@ -4,25 +4,31 @@ from dataclasses import replace
 from datetime import date
 
 from settlement.balance import of_which
+from settlement.fx import parse_rate
 from settlement.statements.body import (
     MOVEMENTS,
     Adjustment,
+    AdvanceBalance,
     Body,
     Column,
     Computation,
+    Conversion,
     Counts,
     Dispute,
     Earned,
     Earning,
     Entries,
     Entry,
+    ForeignYear,
     Header,
+    HeldBack,
     Hold,
     Method,
     PartyReference,
     Pool,
     StatementPeriod,
     Summary,
+    TaxSum,
     TopImage,
     YearToDate,
 )
@@ -177,7 +183,7 @@ def long_body(rows: int = 400, currency: str = "JPY") -> Body:
         ),
         history=(
             *(Earned(f"{2024 + n // 12}-{n % 12 + 1:02}", 10**9 * (n * n % 17) + n) for n in range(34)),
-            Earned("2026-11", royalties + late),
+            Earned("2026-11", royalties + late + fx),
         ),
         top_images=tuple(
             TopImage(f"img-{n:06}", "art-1", 10**9 // (n + 1), currency, 10**8 - n) for n in range(10)
@@ -203,4 +209,19 @@ def long_body(rows: int = 400, currency: str = "JPY") -> Body:
             fx=(Entry(day, "fx:USD", "USD", -5_000_000), Entry(day, f"fx:{currency}", currency, fx)),
         ),
         holds=(hold, ended),
+        conversions=(
+            Conversion("USD", 5_000_000, parse_rate("162.4691356"), "ECB", date(2026, 11, 27), 812_345_678),
+        ),
+        taxes=(
+            TaxSum("AX", currency, 500_000_000, 100_000_000, 50_000_000),
+            TaxSum("US", "USD", 5_000_000, 0, 0),
+        ),
+        reserves=(
+            HeldBack("2026-10", currency, 70_000_000, 12_345_678),
+            HeldBack("2026-11", currency, 30_000_000, 30_000_000),
+        ),
+        advances=(AdvanceBalance("advance-1", 100_000_000, 90_000_000, 40_000_000, 50_000_000),),
+        year_to_date=replace(
+            BODY.year_to_date, fx=fx, foreign=(ForeignYear("USD", 5_000_000, 0, 0, -5_000_000),)
+        ),
     )

@@ -11,15 +11,19 @@ import jsonschema_rs
 import pytest
 import rfc8785
 
+from settlement.fx import parse_rate
 from settlement.party import party_digest
 from settlement.statements import body as statement_body
 from settlement.statements.body import (
     Adjustment,
+    AdvanceBalance,
     Body,
     Column,
+    Conversion,
     Earned,
     Entries,
     Entry,
+    HeldBack,
     Hold,
     Summary,
     canonical,
@@ -27,7 +31,7 @@ from settlement.statements.body import (
     parse,
 )
 from settlement.statements.detail import Detail, Total
-from tests.settlement.statement_example import BODY
+from tests.settlement.statement_example import BODY, long_body
 
 SCHEMA = json.loads((Path(statement_body.__file__).parent / "schema.json").read_text())
 
@@ -73,7 +77,7 @@ def test_the_worked_example() -> None:
 
 def test_the_bytes_are_golden() -> None:
     """A change here is a change of every statement's identity: it needs a new format number."""
-    assert identity(canonical(BODY)) == "5b05d884138fcfa27906a0a166f1c10865cb15eb10e0f00759ba9a619ad8f950"
+    assert identity(canonical(BODY)) == "c2bdd22e7b0729b8ff169a4e1f58e563313ac97cf9bfc43cec030462987ff9de"
 
 
 def test_the_bytes_are_canonical_and_their_hash_is_the_identity() -> None:
@@ -133,7 +137,7 @@ def test_the_body_follows_the_published_schema() -> None:
     full = replace(
         full, summary=replace(full.summary, of_which=full.summary.of_which._replace(below_minimum=28_560))
     )
-    for body in (BODY, full):
+    for body in (BODY, full, long_body(5)):
         jsonschema_rs.validate(SCHEMA, parse(canonical(body)), validate_formats=True)
 
 
@@ -203,6 +207,15 @@ def test_the_schema_is_strict() -> None:
             replace(BODY, adjustments=(Adjustment("a", "b", "2026-10", "EUR", 1, 1, 1, "x"),)),
             "its adjustments sum to 1",
         ),
+        (
+            replace(BODY, advances=(AdvanceBalance("a", 9, 9, 1, 9),)),
+            "advance a does not add up",
+        ),
+        (
+            replace(BODY, advances=(AdvanceBalance("a", 9, 9, 1, 8),)),
+            "advances and recoupment do not agree",
+        ),
+        (replace(BODY, reserves=(HeldBack("2026-10", "EUR", 5, 6),)), "a reserve gives more than was taken"),
     ],
 )
 def test_what_does_not_add_up_is_refused(body: Body, reason: str) -> None:
@@ -221,6 +234,8 @@ def test_a_foreign_currency_is_a_column_that_closes_at_zero() -> None:
             entries=replace(BODY.entries, fx=fx),
             earnings=(earning, replace(earning, currency="USD", amount=1_000_000)),
             computation=replace(BODY.computation, pools=(pool, replace(pool, currency="USD", own=1_000_000))),
+            conversions=(Conversion("USD", 1_000_000, parse_rate("0.9"), "ECB", day, 900_000),),
+            history=(BODY.history[0], Earned("2026-11", BODY.history[1].amount + 900_000)),
             lines=Detail(4, (*BODY.lines.totals, Total("royalty", "USD", 1, 1_000_000)), "0" * 64),
         )
 
@@ -228,6 +243,11 @@ def test_a_foreign_currency_is_a_column_that_closes_at_zero() -> None:
     assert [column["currency"] for column in document["summary"]["columns"]] == ["EUR", "USD"]
     with pytest.raises(ValueError, match="USD is not the payout currency"):
         canonical(dollars(Column("USD", royalties=1_000_000, fx=-999_999, closing=1)))
+    right = dollars(Column("USD", royalties=1_000_000, fx=-1_000_000))
+    with pytest.raises(ValueError, match="USD was not converted by its rate"):
+        canonical(replace(right, conversions=(replace(right.conversions[0], rate=parse_rate("0.91")),)))
+    with pytest.raises(ValueError, match="its conversions come to another sum"):
+        canonical(replace(right, conversions=()))
 
 
 def test_every_movement_has_its_place() -> None:

@@ -329,7 +329,7 @@ def test_journals_that_are_no_payouts_are_adjustments(shop: Session) -> None:
         ("-0.000007", "0.000000", "0.000007"),
     ]
     for view in ("statement_tie_out", "money_faults", "balance_chain"):
-        assert shop.execute(text(f"SELECT * FROM audit.{view}")).all() == []  # noqa: S608
+        assert shop.execute(text(f"SELECT * FROM audit.{view}")).all() == []
 
 
 def test_the_database_refuses_an_approval_or_a_close_by_hand(database: str) -> None:

@@ -6,6 +6,7 @@ time, with arithmetic of its own.
 
 import random
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -32,19 +33,19 @@ CATALOGUE = TERMS.replace(
     "{id: pay-2, kind: person, currency: EUR", "{id: pay-2, kind: person, currency: JPY"
 ).replace("{id: pay-3, kind: estate, currency: EUR", "{id: pay-3, kind: estate, currency: KWD")
 # Rates by pair, from their days on; floor(x * numerator / denominator).
-RATES = {
+RATES: dict[tuple[str, str], list[Any]] = {
     ("EUR", "JPY"): [((2026, 1, 1), "163.27"), ((2026, 9, 1), "158.999999999999")],
     ("JPY", "EUR"): [((2026, 1, 1), "0.006123456789"), ((2026, 10, 15), "0.0062")],
     ("EUR", "KWD"): [((2026, 1, 1), "0.335")],
     ("JPY", "KWD"): [((2026, 1, 1), "0.002055000001")],
 }
 # Percent of each territory, from a day on; the rest has the default.
-TAXES = {
+TAXES: dict[str, list[Any]] = {
     "pay-1": [((2026, 1, 1), 15, {"JP": 30}), ((2026, 9, 30), 0, {"JP": 7})],
     "pay-2": [((2026, 9, 1), 20, {})],
     "pay-dev": [((2026, 1, 1), 0, {"DE": 5})],
 }
-RESERVES = {
+RESERVES: dict[str, list[Any]] = {
     "pay-1": [((2026, 1, 1), 10, {1: 50, 2: 50})],
     "pay-2": [((2026, 1, 1), 33, {1: 100}), ((2026, 10, 1), 0, {})],
     "pay-dev": [((2026, 9, 1), 5, {2: 100})],
@@ -75,7 +76,7 @@ class Books:
     """Payee to [id, left], oldest first."""
 
     def settle(
-        self, month: str, lines: list[Any], paid: Counter[tuple[str, str]], later: Counter[str]
+        self, month: str, lines: Sequence[Any], paid: Counter[tuple[str, str]], later: Counter[str]
     ) -> dict[tuple[str, str], Counter[str]]:
         """Columns of the month's statements by payee and currency.
 
@@ -133,11 +134,11 @@ class Books:
                 self.taxed[month, payee, currency, territory] = [base, percent, 0]
                 columns[payee, currency]["tax"] -= max(base, 0) * percent // 100
         for line in lines:
-            key = (line.corrected_in, line.payee_id, line.currency, line.territory)
-            if line.kind == "refund" and line.corrected_in != month and key in self.taxed:
-                base, percent, since = self.taxed[key]
+            taxed = self.taxed.get((line.corrected_in, line.payee_id, line.currency, line.territory))
+            if line.kind == "refund" and line.corrected_in != month and taxed is not None:
+                base, percent, since = taxed
                 back = -line.amount_micros
-                self.taxed[key][2] += back
+                taxed[2] += back
                 columns[line.payee_id, line.currency]["tax"] += (
                     max(base - since, 0) * percent // 100 - max(base - since - back, 0) * percent // 100
                 )
