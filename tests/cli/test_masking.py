@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 
 from api.app import create_app
+from cli.main import main
 from database import identity
 from database.engine import embedded_server, session
 from database.roles import Role
@@ -40,7 +42,11 @@ def _user(name: str, *scopes: str) -> None:
 
 
 def test_only_payment_files_name_an_account(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
     home = get_settings().royalty_home
@@ -55,15 +61,34 @@ def test_only_payment_files_name_an_account(
     screening.write_text(f"id,name,iban\nE7,Somebody else,{SCREENED}\n")
     outputs = []
 
-    def run(*arguments: str, stdin: str = "", fails: bool = False, token: str = "mara") -> str:
-        done = royalty(
-            *arguments, stdin=stdin, SCREENING_LIST=str(screening), ROYALTY_TOKEN_FILE=str(tmp_path / token)
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        outputs.append(done.stdout + done.stderr)
-        return outputs[-1]
+    def kept(said: str, failed: bool, expected: bool) -> str:
+        assert failed == expected, said
+        outputs.append(said)
+        return said
 
-    run("login", "mara", stdin="a long password\n")
+    def log_in(name: str) -> None:
+        done = royalty(
+            "login", name, stdin="a long password\n", ROYALTY_TOKEN_FILE=str(tmp_path / name)
+        )  # fmt: skip
+        kept(done.stdout + done.stderr, done.returncode != 0, False)
+
+    def run(*arguments: str, fails: bool = False, token: str = "mara") -> str:
+        """The command as its entry point runs it, in this process: a new one would spend its time on imports."""
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["royalty", *arguments])
+            patch.setenv("SCREENING_LIST", str(screening))
+            patch.setenv("ROYALTY_TOKEN_FILE", str(tmp_path / token))
+            get_settings.cache_clear()
+            status: object = 0
+            try:
+                main()
+            except SystemExit as end:
+                status = end.code
+        get_settings.cache_clear()
+        said = capfd.readouterr()
+        return kept(said.out + said.err, bool(status), fails)
+
+    log_in("mara")
     catalogue = desk.CATALOGUE.format(valid_from="2026-01-01", minimum="0.10")
     for name, account, fails in (("right", CHANGED, False), ("wrong", TYPO, True)):
         path = tmp_path / f"{name}.yaml"
@@ -73,7 +98,7 @@ def test_only_payment_files_name_an_account(
     dry = run("payout", "create", "EUR", "--dry-run")
     assert "list entry E7 (account)" in dry and "the same account as pay-4" in dry
     assert "hold is opened on pay-2" in run("payout", "create", "EUR", "--execution-date", "2026-11-04")
-    run("login", "ben", stdin="a long password\n", token="ben")
+    log_in("ben")
     run("payout", "approve", desk.BATCH, token="ben")
     run("payout", "submit", desk.BATCH)
     attempt = f"{desk.BATCH}-1-1"
