@@ -34,12 +34,14 @@ _PREFIX = 6
 _LONG_ENOUGH_TO_VOUCH = 6
 """Letters of a name that, written right, allow for slips in the rest of it."""
 
+_LONG_NAME = 9
+
 _LOST_ENDINGS = ("o", "e", "s", "i", "a", "io", "is", "us", "y")
 """What a name may lose before an ending: Caravagg(io)-esque, Pollock-ian, Rubens as Ruben-esque."""
 
 _NEIGHBOURS = frozenset(
     "manet monet millet millais klee klein bosch busch munch mucha redon rodin ribera rivera bernini bellini cellini "
-    "hooper miller moore moreau morel corot cole cox degas dega hals hirst homer horner sergeant".split()
+    "hooper liechtenstein miller moore moreau morel corot cole cox degas dega hals hirst homer horner sergeant".split()
 )
 """Surnames that are a letter or two from another artist's: never read as a misspelling."""
 
@@ -273,7 +275,7 @@ class NameIndex:
 
     def _misspelling(self, written: Sequence[Word], pattern: Pattern) -> int | None:
         """Edit distance if the written words are plausibly the pattern misspelt, part by part, else None."""
-        if any(word.gap == "&" for word in written[1:]):
+        if pattern.rule is Rule.INITIALS or any(word.gap == "&" for word in written[1:]):
             return None
         total = 0
         pairs = [(word, word.text, name) for word, name in zip(written, pattern.words, strict=True)]
@@ -314,7 +316,9 @@ def _bases(part: str, other_script: bool) -> frozenset[str]:
         part.removesuffix(ending) + base
         for ending, bases in INFLECTIONS.items()
         # Written in Latin letters, a short ending is more likely the end of another word.
-        if part.endswith(ending) and (other_script or len(ending) > 2) and len(part) - len(ending) >= 3
+        if part.endswith(ending)
+        and len(part) - len(ending) >= 3
+        and (other_script or len(ending) > 2 or (len(ending) == 2 and len(part) >= 7))
         for base in bases
     )
 
@@ -329,12 +333,14 @@ def _squeezed(word: str) -> str:
 
 
 def _has_doubled_letters(part: str, name: str) -> bool:
-    """Whether the word is the name with letters typed several times."""
-    return len(part) > len(name) and _squeezed(part) == _squeezed(name)
+    """Whether the word is the name with letters typed several times, or a long name with others doubled."""
+    return (len(part) > len(name) or len(part) >= 6) and _squeezed(part) == _squeezed(name)
 
 
 def _unknown(word: str) -> bool:
-    return word not in english() and word not in proper_names() and word not in given_names()
+    # Dictionaries list namesakes; a long one is rather a slip for the artist than somebody else.
+    proper = len(word) < _LONG_NAME and word in proper_names()
+    return word not in english() and word not in given_names() and not proper
 
 
 def _allowed(distance: int | None, length: int, *, alone: bool) -> int | None:
@@ -355,6 +361,8 @@ def _same_parts(written: Sequence[Word], pattern: Pattern, suffix: str) -> bool:
     if any(word.gap == "&" for word in written[1:]) != pattern.joint:
         return False
     parts = [word.text for word in written]
+    if pattern.rule is Rule.INITIALS and parts[0] in ("a", "i", "o") and not written[0].capital:
+        return False  # "a Mucha" is a picture, and no initial
     if len(parts) == len(pattern.words):
         return all(
             part in (word, word + suffix) or word in form.forms

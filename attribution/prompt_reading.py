@@ -14,12 +14,14 @@ from attribution.prompt_words import Word, plain_prompt, split_words, weight_at
 from attribution.vocabulary import (
     ABROAD,
     ACTIONS,
+    ADDRESSES,
     ADORNED,
     ART_NOUNS,
     ARTICLES,
     BELONGINGS,
     BETWEEN_CUE_AND_NAME,
     BETWEEN_DEPICTION_AND_NAME,
+    BETWEEN_PEOPLE,
     COMPOUND_ACTIONS,
     CONNECTORS,
     CUE_PARTICIPLES,
@@ -33,22 +35,27 @@ from attribution.vocabulary import (
     MADE_LIKE,
     MAKES,
     MIGHT,
+    MOVED,
+    NAMESAKES,
     NEGATED_RIGHT,
     NEGATION_REACH,
     NEGATION_UNDONE,
     NEGATIONS,
     NOT_ACTIONS,
+    OCCUPATIONS,
     OF,
     OPENINGS,
     OWN,
     PARTICLES,
     PERSONAL,
     PLACE_PREPOSITIONS,
+    PREFIXES,
     SHOWN_IN_WORKS,
     STRONG_BY,
     STYLE_LEFT,
     STYLE_RIGHT,
     STYLE_WITH,
+    SUBJECTS,
     TERMS_OF_TRADE,
     THINGS_LEFT,
     TITLES,
@@ -71,6 +78,11 @@ _LEFT_WORDS = 10
 _NEITHER = frozenset("or nor noch ni ou oder o ani ne of of eller nem neither also either".split())
 """Words that continue a list of names taken back."""
 
+_EXCLUDES = frozenset(
+    "no not without exclude excluding excluded avoid minus remove omit unwanted ban banned forbidden negative neg".split()
+)
+"""Words that open a list of what is not wanted, before a colon."""
+
 _ALSO_ENGLISH = frozenset("sin".split())
 """Negations of other languages that are English words too."""
 
@@ -80,6 +92,14 @@ _BREAKS_A_NAME = frozenset("in on at by with and or of the a an for from to as s
 """Words that no name of a place or product goes on with."""
 
 _WHERE_ABROAD = frozenset("en in i v u nel nella dans sur chez em no na mit vor bei auf with w we ve".split())
+_FUNCTION_WORDS = frozenset(
+    "a an the in on at by with and or of for from to into onto over under behind near beside next through across around "
+    "after before while as like up down out off away alone together his her their its is was who that which".split()
+)
+_WEAK_DEPICTIONS = frozenset("with featuring showing behind near beside about depicting".split()) | {
+    "next to"
+}
+"""What may show a person, and as well what a style is added with: "with Hokusai waves"."""
 _HYPHENS = "-\u2010\u2011"
 
 
@@ -200,6 +220,10 @@ def _excluded(text: str, words: Sequence[Word]) -> frozenset[int]:
             return frozenset((*excluded, *range(at, len(words))))
         if word.start >= 2 and text[word.start - 2 : word.start] in ("--", " \u2014", "\u2014\u2014"):
             option = word.text == "no"
+        elif word.gap == ":" and at > 0 and words[at - 1].text in _EXCLUDES:
+            option = True
+        elif option and any(sign in text[words[at - 1].end : word.start] for sign in ".;|\n"):
+            option = False
         if option:
             excluded.add(at)
     return frozenset(excluded)
@@ -224,14 +248,14 @@ class _Reader:
         self._names = names
         self._explicit = explicit
         self._excluded = _excluded(text, words)
-        texts = {word.text for word in words}
+        self._texts = texts = frozenset(word.text for word in words)
         self._abroad = frozenset(
             name for tells, names_ in _ABROAD if len(tells & texts) >= 2 for name in names_
         )
         """Words of meaning in the language of the prompt, if that is not English."""
         self._before: tuple[Finding, Candidate] | None = None
-        capitals = sum(word.capital for word in words[1:])
-        self._capitals_tell = capitals <= 0.7 * max(1, len(words) - 1)
+        plain = [word.capital for word in words[1:] if word.text in english() or word.text in _FUNCTION_WORDS]
+        self._capitals_tell = sum(plain) <= 0.7 * max(1, len(plain))
         """Capitals say nothing in a prompt that capitalises nearly every word."""
 
     def judge(self, candidate: Candidate, *, taken_back: bool) -> Finding:
@@ -269,12 +293,16 @@ class _Reader:
             return Verdict.NEGATED, "in the list of a name taken back"
         if other := self._other_person(candidate, pattern):
             return Verdict.OTHER_PERSON, other
-        if thing := self._thing(candidate):
+        asked = left is not None and left.kind is Verdict.MENTION and left.phrase != "by"
+        if not (asked and self._words[candidate.last].possessive) and (thing := self._thing(candidate)):
             return Verdict.THING, thing
         listed = before if link and before and not left else None
         style = left is not None and left.kind is Verdict.MENTION
         in_style_list = listed is not None and listed.verdict is Verdict.MENTION
-        if self._is_common(candidate) and (
+        made = self._might_have_made(candidate)
+        if made and not ambiguous:
+            return Verdict.MENTION, f"followed by {made!r}"
+        if self._is_common(candidate, pattern) and (
             doubt := self._doubt(candidate, pattern, left, right, in_style_list)
         ):
             return Verdict.COMMON_WORD, doubt
@@ -282,8 +310,6 @@ class _Reader:
             return Verdict.UNSURE, "a short word that is only nearly a name"
         if ambiguous:
             return Verdict.AMBIGUOUS, "the name of several artists"
-        if made := self._might_have_made(candidate):
-            return Verdict.MENTION, f"followed by {made!r}"
         if right and right not in ART_NOUNS:
             return Verdict.MENTION, f"followed by {right!r}"
         if left is not None and style:
@@ -294,7 +320,8 @@ class _Reader:
         if self._possessive_of_work(candidate):
             return Verdict.MENTION, "a work of the artist's"
         if left is not None and not (right and self._by_its_maker(candidate, left)):
-            return left.kind, f"preceded by {left.phrase!r}"
+            if left.phrase not in _WEAK_DEPICTIONS or not self._describes(candidate):
+                return left.kind, f"preceded by {left.phrase!r}"
         if action := self._action_after(candidate, pattern):
             return Verdict.DEPICTED, f"followed by {action!r}"
         return Verdict.MENTION, f"followed by {right!r}" if right else "named"
@@ -422,6 +449,9 @@ class _Reader:
                 if self._word(end - 1) not in between:
                     break
                 end -= 1
+        at = candidate.first - 1
+        if at > start and self._word(at) == "between" and self._word(at - 1) in BETWEEN_PEOPLE:
+            return _Cue(Verdict.DEPICTED, f"{self._word(at - 1)} between", at - 1)
         return self._of_before(start, candidate.first)
 
     def _phrase_before(
@@ -494,6 +524,13 @@ class _Reader:
         following = self._word(at + 1) if not self._breaks(at + 1) else ""
         return following if following in ("style", "styled", "technique", "aesthetic") else word
 
+    def _describes(self, candidate: Candidate) -> bool:
+        """Whether the name stands before what is to look so: "with Hokusai waves"."""
+        at = candidate.last + 1
+        word = self._word(at)
+        plain = word in english() and not self._capital_at(at) and word not in _FUNCTION_WORDS | ACTIONS
+        return plain and not self._breaks(at) and not self._is_action(word)
+
     def _by_its_maker(self, candidate: Candidate, left: _Cue) -> bool:
         """Photo of a Klimt painting, full of Klimt paintings: the name before a kind of work is its maker's."""
         return self._word(candidate.first - 1) in ARTICLES or left.phrase.split()[0] not in DEPICTIONS
@@ -529,7 +566,7 @@ class _Reader:
             word = self._word(at + steps)
             if steps and self._breaks(at + steps):
                 break
-            if word in INSTITUTIONS or (word in BELONGINGS and (word not in SHOWN_IN_WORKS or steps == 1)):
+            if word in INSTITUTIONS or (word in BELONGINGS and word not in SHOWN_IN_WORKS):
                 following = self._word(at + steps + 1) if not self._breaks(at + steps + 1) else ""
                 return "" if following in STYLE_RIGHT - HYPHEN_ONLY else f"followed by {word!r}"
             if word not in english() or word in ART_NOUNS or word in _ENGLISH_CUES or word in STYLE_RIGHT:
@@ -545,7 +582,13 @@ class _Reader:
             if self._breaks(at + steps):
                 break
             named_so = self._capitals_tell and self._words[at + steps].capital and last.capital
-            if word in INSTITUTIONS or (word in BELONGINGS and named_so):
+            address = (
+                steps == 0
+                and word in ADDRESSES
+                and self._breaks(candidate.first)
+                and self._word(at + 1) in ("in", "at")
+            )
+            if word in INSTITUTIONS or (word in BELONGINGS and named_so) or address:
                 following = self._word(at + steps + 1) if not self._breaks(at + steps + 1) else ""
                 return "" if following in STYLE_RIGHT - HYPHEN_ONLY else f"followed by {word!r}"
             passes = word in english() and word not in _BREAKS_A_NAME | ART_NOUNS | STYLE_RIGHT | ACTIONS
@@ -559,7 +602,7 @@ class _Reader:
         words = self._words
         first, last = candidate.first, candidate.last
         at = last + 1
-        if other := self._epithet(candidate, pattern, own):
+        if other := self._epithet(candidate, pattern, own) or self._namesake_person(candidate):
             return other
         given_alone = len(pattern.words) == 1 and pattern.words[0] in given_names()
         if len(pattern.words) > 1 and pattern.rule is not Rule.SURNAME and not _is_surname(pattern, own):
@@ -578,10 +621,14 @@ class _Reader:
             text = words[at].text
             known = text in english() or text in own or text in STYLE_RIGHT or text in CONNECTORS
             common = pattern.words[0] in GIVEN_NAMES
-            alike = words[at].capital == words[last].capital
-            if not known and (
-                (common and (words[at].capital or text in proper_names() or not words[last].capital))
-                or (alike and text in proper_names())
+            both = self._capitals_tell and words[at].capital and words[last].capital
+            if (
+                not known
+                and text not in SUBJECTS
+                and (
+                    (common and (words[at].capital or text in proper_names() or not words[last].capital))
+                    or both
+                )
             ):
                 return f"{self._text[words[first].start : words[at].end]!r} is somebody else"
         if at < len(words) and words[at].gap == "" and self._text[words[last].end] in _HYPHENS:
@@ -606,13 +653,34 @@ class _Reader:
         other = own & EPITHETS or word in YOUNGER
         return f"{word!r} is another of the name" if other else ""
 
+    def _namesake_person(self, candidate: Candidate) -> str:
+        """Whether the prompt says whom else the name means: "Francis Bacon the philosopher"."""
+        at = candidate.last + 1
+        if self._word(at) == "the" and self._word(at + 1) in OCCUPATIONS and not self._breaks(at + 1):
+            return f"'the {self._word(at + 1)}' is another of the name"
+        if not self._breaks(candidate.first) and self._word(candidate.first - 1) in OCCUPATIONS:
+            if candidate.last > candidate.first:
+                return f"{self._word(candidate.first - 1)!r} is another of the name"
+        name = self._word(candidate.first)
+        if candidate.first == candidate.last and not self._left_style(candidate.first):
+            for tells, namesakes in NAMESAKES:
+                if name in namesakes and (told := tells & self._texts):
+                    return f"with {min(told)!r} another of the name"
+        return ""
+
     def _left_style(self, end: int) -> bool:
         return any(self._word(at) in ("by", "style", "manner") for at in range(max(0, end - 4), end))
 
     def _is_given_name(self, at: int, own: frozenset[str]) -> bool:
         word = self._words[at]
         text = word.text
-        if word.possessive or text in CONNECTORS or any(_same_given_name(text, name) for name in own):
+        joined = self._words[at + 1].gap == "" and text in PREFIXES
+        if (
+            joined
+            or word.possessive
+            or text in CONNECTORS
+            or any(_same_given_name(text, name) for name in own)
+        ):
             return False
         capitals = self._capitals_tell and word.capital and self._words[at + 1].capital
         if text in given_names():
@@ -620,12 +688,15 @@ class _Reader:
         unknown = text.isalpha() and len(text) > 2 and text not in english() and text not in proper_names()
         return unknown and capitals and at > 0 and (text,) not in STYLE_LEFT
 
-    def _is_common(self, candidate: Candidate) -> bool:
+    def _is_common(self, candidate: Candidate, pattern: Pattern) -> bool:
         """Whether every word of the name is also a word of the language, or it is a given name alone."""
         parts = [self._word(at) for at in range(candidate.first, candidate.last + 1)]
         if candidate.suffix:
             parts[-1] = parts[-1].removesuffix(candidate.suffix)
-        lone_given = len(parts) == 1 and parts[0] in GIVEN_NAMES
+        given = given_names() if pattern.rule is Rule.SURNAME else GIVEN_NAMES
+        lone_given = len(parts) == 1 and parts[0] in given
+        if pattern.rule is Rule.REVERSED and any(part in english() for part in parts):
+            return True
         return lone_given or all(
             part in english() or part in PARTICLES or part in self._abroad for part in parts
         )
@@ -643,8 +714,10 @@ class _Reader:
         if in_style_list or (capital and right in ("esque", "inspired", "style", "styled", "ish")):
             return ""
         style = left is not None and left.kind is Verdict.MENTION
-        if capital and (style or len(words) > 1 or alone):
+        if capital and (style or len(words) > 1 or alone or self._is_name_by_capital(candidate)):
             return ""
+        if words[-1].possessive and self._capitals_tell and words[0].capital and self._capital_at(last + 1):
+            return ""  # a title: "Munch's The Scream"
         if (alone or style) and len(words) > 1 and words[0].text in GIVEN_NAMES:
             return ""
         if (
@@ -661,12 +734,25 @@ class _Reader:
             means = earlier.endswith(("ed", "en", "ing", "lit")) or words[-1].text in WHERE
             if left.phrase == "by" and (earlier in STRONG_BY or not means):
                 return ""
+        if right in ART_NOUNS and pattern.rule is Rule.ALIAS:
+            return ""
         if right == "esque" or (right in ("style", "inspired") and len(words) > 1):
             return ""
         return "words of the language, and nothing says that an artist is meant"
 
+    def _is_name_by_capital(self, candidate: Candidate) -> bool:
+        """Whether a capital within a phrase of small words makes a common word a name: "a Hopper diner"."""
+        around = (candidate.first - 1, candidate.last + 1)
+        return not self._breaks(candidate.first) and not (
+            self._abroad
+            or self._word(candidate.last + 1) == "of"
+            or any(self._capital_at(at) and not self._breaks(max(at, candidate.first)) for at in around)
+        )
+
     def _action_after(self, candidate: Candidate, pattern: Pattern) -> str:
         at = candidate.last + 1
+        if self._word(at) == "aged" or (self._word(at) == "age" and self._word(at + 1).isdigit()):
+            return self._word(at)
         if self._breaks(at, ",:"):
             return ""
         word = self._word(at)
@@ -677,6 +763,9 @@ class _Reader:
                 if not self._words[at].capital and word in english():
                     break
         following = self._word(at + 1) if not self._breaks(at + 1) else ""
+        described = word in MOVED and following in english() and following not in _FUNCTION_WORDS
+        if described and not following.endswith("ly"):
+            return ""
         if word in ACTIONS and word not in ("painting", "as"):
             return word
         if word == "as" and following not in ("if", "inspiration", "imagined", "reference", "seen"):

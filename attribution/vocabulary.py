@@ -78,7 +78,7 @@ im stil von, stil von, stil des, stile von, nach art von, nach, gemalt von, art 
 style de, maniere de, facon de, peint par, inspire de, inspire par, par, d apres, dans le style
 estilo de, estilo del, manera de, pintado por, inspirado en, inspirado por, por, no estilo de, ao estilo de, a moda de
 stile di, maniera di, dipinto da, ispirato a, alla, stijl van, trant van, geschilderd door, door
-stil av, stilen av, stilen till, inspirerad av, malad av, stil af, stylu, w stylu, ve stylu, styl, tyylilla
+stil med, stil som, stilen till, stil av, stilen av, stilen till, inspirerad av, malad av, stil af, stylu, w stylu, ve stylu, styl, tyylilla
 v stile, stile, u stili, avtor, khudozhnika, stilul lui, tarzinda
 """)
 """Phrases that end right before the name of an artist whose style is asked for."""
@@ -154,6 +154,7 @@ INFLECTIONS = {
     "iu": ("", "ia"),
     "iem": ("",),
     # Finnish and Turkish genitives.
+    "in": ("",),
     "nin": ("",),
     "nun": ("",),
 }
@@ -170,7 +171,7 @@ ART_NOUNS = frozenset(
     "illustration illustrations poster posters lithograph lithographs etching etchings engraving engravings mosaic "
     "canvas canvases masterpiece works work landscape landscapes composition colors colours texture textures pattern "
     "patterns swirls mural murals sculpture sculptures watercolor watercolour watercolors oil oils portrait portraits "
-    "comic comics cover panel tapestry collage still sunflowers lighting light brush strokes".split()
+    "comic comics cover panel nocturne nocturnes seascape seascapes tapestry collage still sunflowers lighting light brush strokes".split()
 )
 """Nouns that a name stands before as its maker: "a Klimt painting"."""
 
@@ -202,7 +203,8 @@ NEGATION_REACH = frozenset(
     "sort look feel vibe vibes aesthetic touch fan artist artists name named names reference references mention "
     "please bitte wie der die das den dem einem eines art jede jeden irgendwie nach comme a une un facon maniere como "
     "nada ao um uma come uno una als zoals een in stijl van jako jak ve kak som i stilen sa include including want "
-    "wants need copy copying mimic mimicking emulate emulating referencing signed another more yet quite exactly "
+    "wants need copy copying mimic mimicking emulate emulating referencing signed either both einfluss einflusse influencia influencias influenza influsso "
+    "invloed wplywu vlivu vliianiia another more yet quite exactly "
     "overly typical usual generic my your his her 要 用 是 像 模 仿 使".split()
 )
 """Words that may stand between a negation and the name it takes back."""
@@ -230,8 +232,8 @@ DEPICTIONS = frozenset(
     "illustration statue statues bust busts sculpture figure figurine closeup up shot headshot render rendering "
     "caricature cartoon depiction selfie silhouette face mural poster engraving etching watercolor watercolour "
     "cosplay ghost version mugshot hologram doll plush tattoo stamp banknote likeness close view scene story biopic "
-    "biography documentary retrato portrat ritratto foto bild statua estatua portret pintura cuadro quadro dibujo "
-    "disegno photographie tableau dessin gemalde zeichnung head skull body robot zombie avatar character lego mask "
+    "biography documentary retrato portrat ritratto foto bild statua estatua portret "
+    "photographie head skull body robot zombie avatar character lego mask "
     "embroidery emoji icon sticker logo".split()
 )
 """Nouns whose "of" names the person in the picture."""
@@ -250,7 +252,7 @@ PERSONAL = frozenset(
 
 DEPICTED_LEFT = _phrases("""
 depicting, featuring, starring, showing, portraying, portrays, depicts, shows, named, called, dressed as, as
-played by, portrayed by, looks like, look like, looking like, resembling, resembles, cosplaying, meeting, hugging
+playing, impersonating, embodying, played by, portrayed by, looks like, look like, looking like, resembling, resembles, cosplaying, meeting, hugging
 kissing, facing, about, interview with, walking with, talking to, talking with, standing with, sitting with, next to
 beside, near, behind, with, photographed with, young, old, elderly, little, teenage, real life, smiling, sad, angry
 happy, zombie, robot, president, king, queen, saint, actor, actress, singer
@@ -330,21 +332,15 @@ NOT_ACTIONS = frozenset(
 
 INSTITUTIONS = frozenset(
     "museum museums prize prizes award awards foundation institute institution institutions airport university college "
-    "academy exhibition exhibit exhibitions expo retrospective auction biography biopic movie documentary museo musee "
-    "society trust fellowship scholarship estate archive archives trail walk tour ticket tickets giftshop "
-    "chapel cathedral temple stadium arena metro subway railway terminal ferry pier bus tram plaza "
-    "dishwasher dishwashers fridge refrigerator drill drills washer oven appliance appliances tools tool toolbox "
-    "hammer saw grinder sander screwdriver battery charger spark plug plugs wiper wipers injector sensor factory "
-    "headquarters hq store shop outlet warehouse truck sedan car suv coupe minivan engine motor dealership "
-    "cigarettes cigar cigars tobacco vodka whisky whiskey gin beer wine brandy cognac liqueur chocolate chocolates "
-    "coffee tea toothpaste soap shampoo perfume cologne lotion beans sauce pasta biscuits cookies cheese chips "
-    "bulb bulbs tulip tulips rose roses peony dahlia orchid cultivar fish fillet trout salmon virus syndrome disease "
-    "theorem equation hypothesis constant law crater asteroid mountain mount peak glacier canyon valley falls volcano "
-    "creek bay cape reef ski resort resorts slopes typeface font laptop phone keyboard headphones app software virus "
-    "robot-vacuum code codex bag backpack mug tshirt tee socks umbrella puzzle jigsaw calendar keyring magnet "
-    "stamp banknote coin pen pencil pencils crayons brushes easel notebook sketchbook album lyrics band concert song "
-    "ninja turtle turtles pizza bond hardness automation international aviation rexroth biography gmbh inc ltd llc corp "
-    "company corporation brothers bros".split()
+    "academy exhibition exhibit exhibitions expo retrospective auction biography biopic museo musee "
+    "scholarship ticket tickets giftshop "
+    "metro subway railway terminal ferry dishwasher dishwashers fridge refrigerator drill drills washer "
+    "tools oven appliance appliances toolbox saw grinder sander screwdriver battery charger wipers injector "
+    "factory headquarters warehouse sedan suv coupe minivan motor dealership cigarettes cigars tobacco vodka whisky "
+    "whiskey gin beer cognac liqueur chocolates toothpaste soap shampoo perfume cologne beans biscuits virus syndrome "
+    "disease theorem hypothesis crater asteroid resort resorts gondola slopes typeface font software hardness "
+    "automation aviation rexroth gmbh inc ltd llc corp corporation turtle turtles ninja hairdryer lawnmower "
+    "robotics semiconductors tires tyres".split()
 )
 """Nouns behind a name that make it the name of a place, a product or a thing."""
 
@@ -357,18 +353,76 @@ BELONGINGS = frozenset(
     "church lake river hill wall gate monument statue memorial lover mistress nephew niece grandson landlord "
     "childhood desk chair bed easel brushes spectacles glasses pipe coat shoes diary letters signature handwriting "
     "hands funeral wedding birthday ghost skeleton skull workshop apartment flat attic window door windmill cemetery "
-    "bistro bakery pharmacy clinic bank tavern inn arena field".split()
+    "bistro bakery pharmacy clinic bank tavern inn field valley canyon mountain mount peak glacier falls creek bay cape "
+    "reef volcano car truck pier tram bus trail walk tour store shop outlet engine company bros brothers award band "
+    "siblings clan dynasty heirs chapel cathedral temple stadium arena society trust fellowship estate archive "
+    "archives documentary machine".split()
 )
 """Nouns that are a place or thing, or somebody's own, behind "Monet's" or as part of a name ("Van Gogh Cafe")."""
 
 SHOWN_IN_WORKS = frozenset(
-    "bridge tower church lake river ship boat street city market field hill beach window wall gate island castle palace "
-    "windmill building bar house cafe room bedroom chair shoes skull letters square farm".split()
+    "bridge tower church lake river ship boat street city market field hill beach window gate island castle palace "
+    "windmill bedroom chair skull valley canyon mountain peak falls creek bay cape reef volcano town village".split()
 )
 """Those of `BELONGINGS` that an artist's work shows rather than that she owned: no thing behind "Monet's"."""
 
+BETWEEN_PEOPLE = frozenset(
+    "conversation meeting fight battle duel debate argument handshake race match dialogue friendship kiss hug encounter "
+    "rivalry wedding romance showdown".split()
+)
+"""What is "between" people."""
+
+PREFIXES = frozenset(
+    "neo post proto pre pseudo ultra semi quasi faux mock retro cyber super hyper meta non anti".split()
+)
+"""What is joined to a name without being one."""
+
+ADDRESSES = frozenset("street square avenue boulevard road lane station hotel platz plaza quay alley".split())
+"""Nouns that a name stands before in an address: "Rubens street in Antwerp"."""
+
+OCCUPATIONS = frozenset(
+    "philosopher scientist physicist chemist biologist mathematician astronomer actor actress singer rapper musician "
+    "composer pianist guitarist drummer footballer player athlete boxer wrestler swimmer runner cyclist politician "
+    "president senator general admiral explorer poet writer novelist author playwright journalist comedian dancer "
+    "choreographer lawyer doctor surgeon nurse pilot astronaut chef baker barber banker businessman entrepreneur "
+    "wizard knight saint apostle prophet evangelist archangel angel king queen prince pope emperor pharaoh "
+    "plumber butcher farmer sailor soldier detective sheriff quarterback goalkeeper striker golfer racer driver".split()
+)
+"""Callings of other people: "Francis Bacon the philosopher"."""
+
+NAMESAKES = (
+    (
+        frozenset("turtle turtles tmnt splinter".split()),
+        frozenset("raphael leonardo donatello michelangelo".split()),
+    ),
+    (frozenset("simpson simpsons springfield odyssey iliad bart marge".split()), frozenset({"homer"})),
+    (frozenset("goliath bathsheba psalm psalms".split()), frozenset({"david"})),
+    (frozenset("archangel archangels seraphim".split()), frozenset("raphael michael gabriel".split())),
+)
+"""Words of a prompt that say whom else single names mean."""
+
+SUBJECTS = frozenset(
+    "madonna venus adam eve david moses judith susanna danae diana apollo bacchus mary jesus christ christmas sistine "
+    "vatican jupiter juno cupid psyche medusa europa flora ariadne salome magdalene sebastian jerome george bible "
+    "pieta night holofernes samson saul isaac abraham mona lisa gioconda salvator baroque renaissance".split()
+)
+"""Whom pictures show: behind a single name these are no surname."""
+
+MOVED = frozenset(
+    "dancing melting floating flying crying screaming burning sleeping walking standing running falling dripping "
+    "exploding rotting weeping laughing smiling sitting swimming rising setting howling galloping jumping crumbling "
+    "decaying drifting sinking dying living rolling leaning spinning waving kneeling bathing reclining grinning "
+    "staring barking leaping hanging marching prancing blooming wilting shouting whirling bleeding praying".split()
+)
+"""Words in -ing that need no object: before a noun they describe it, "Dali melting clocks"."""
+
 TERMS_OF_TRADE = {
-    "rembrandt": frozenset("lighting light lit triangle patch setup".split()),
+    "rembrandt": frozenset("lighting light lit triangle patch setup tulip tulips".split()),
+    "michelangelo": frozenset({"virus"}),
+    "turner": frozenset("prize syndrome".split()),
+    "picasso": frozenset("car minivan".split()),
+    "davinci": frozenset("code robot surgical resolve".split()),
+    "goya": frozenset("awards beans foods food".split()),
     "titian": frozenset("hair haired red redhead curls locks".split()),
     "ingres": frozenset("paper".split()),
     "vandyke": frozenset("brown beard print".split()),
