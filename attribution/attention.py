@@ -7,7 +7,6 @@ What a layer makes of the texts (keys and values) is the same in every step and 
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch.nn import functional
 
@@ -63,7 +62,7 @@ class TextAttention(AttnProcessor2_0):
         self._texts = texts
 
 
-def remember_texts(unet: UNet2DConditionModel) -> None:
+def remember_texts(unet: torch.nn.Module) -> None:
     """Give every plain cross-attention of a UNet a `TextAttention`; adapters' and others' are left as they are."""
     for module in unet.modules():
         if isinstance(module, Attention) and _is_plain(module):
