@@ -252,3 +252,16 @@ def test_functions_belong_to_roles_nobody_logs_in_as(owing: Session) -> None:
     }
     for row in rows:
         assert "search_path=pg_catalog, pg_temp" in row.proconfig and not row.rolcanlogin
+
+
+def test_an_answer_counts_on_from_the_one_before(owing: Session) -> None:
+    advance(SUBMITTED)
+    for place, says in ((1, "paid"), (2, "rejected"), (2, "rejected"), (3, "paid"), (3, "returned")):
+        report(says, f"{BATCH}-{place}-1")
+    with acting(Role.PAYER) as opened:
+        rows = opened.execute(
+            text("SELECT number, waiting, paid, rejected FROM settlement.batch_progress ORDER BY number")
+        ).all()
+    assert rows == [(1, 2, 1, 0), (2, 1, 1, 1), (3, 0, 2, 1)]
+    assert state(BATCH) == "settled"
+    assert "permission denied" in refused("UPDATE settlement.batch_progress SET waiting = 9")
