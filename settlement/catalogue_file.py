@@ -1,4 +1,4 @@
-"""The royalty catalogue as one readable YAML file: platform, payees, artists, contracts and rate cards.
+"""The royalty catalogue as one readable YAML file: platform, payees, artists, contracts, rate cards, tax, reserves, FX.
 
     platform:
       id: platform                        # the platform is a party too: it heads every statement and pays
@@ -12,6 +12,7 @@
       model_developer: pay-dev            # who gets content's share
       minimum_payout: {EUR: "50.00"}
       bank_details_cooling_off_days: 7    # a changed account is not paid for so long (default: 0)
+      zero_statements: false              # whether who has neither balance nor activity gets one too
       fallback: {after_periods: 12, key: {pay-fund: "100"}}  # unclaimed and unattributed money (default: waits)
       dispute: {contact: royalties@example.com, days: 365}
     payees:
@@ -31,17 +32,24 @@
          public_domain_to: pay-fund}
       - {id: training, valid_from: 2026-01-01, model: period_pool, rate: "5", distribution_key: proxy,
          weights: {C: 500, art-1: 120, art-2: 80}}
+    tax_profiles:                         # withheld, by territory of the sale; rate is for all others
+      - {payee: pay-1, valid_from: 2026-01-01, rate: "0", territories: {US: "15"}}
+    reserves:                             # held back; released so many whole periods later (rate "0" ends it)
+      - {payee: pay-1, valid_from: 2026-01-01, rate: "10", release: {3: "50", 6: "50"}}
+    fx_rates:                             # one unit of `from` in units of `to`
+      - {from: USD, to: EUR, valid_from: 2026-10-30, rate: "0.8612", source: ECB}
 
-Splits and rates are percentages. Every part may be left out where the database knows already what the others name.
-A file is loaded whole or not at all; loading it twice writes nothing the second time. A change of an artist, a name or
-bank details is a new version from now on; a change of terms needs a new `valid_from`.
+Splits, shares and rates are percentages, but for rates of exchange. Every part may be left out where the database knows
+already what the others name. A file is loaded whole or not at all; loading it twice writes nothing the second time. A
+change of an artist, a name or bank details is a new version from now on; a change of terms needs a new `valid_from`.
 """
 
+import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -68,6 +76,7 @@ from database.errors import Invalid, NotFound
 from settlement.allocation import CONTENT
 from settlement.bank_details import BankDetails
 from settlement.contracts import Contract, record_contracts
+from settlement.fx import FxRate, parse_rate, record_fx_rates
 from settlement.money import PPB, check_currency, from_decimal
 from settlement.payees import Payee, PayeeRecord, record_payees
 from settlement.rates import (
@@ -78,6 +87,8 @@ from settlement.rates import (
     record_platform,
     record_rate_cards,
 )
+from settlement.reserves import ReserveTerms, record_reserve_terms
+from settlement.tax import TaxProfile, record_tax_profiles
 
 
 class InvalidCatalogue(Invalid):
@@ -99,15 +110,20 @@ class CatalogueReport:
     contracts: int
     rate_cards: int
     platform: int
+    tax_profiles: int = 0
+    reserves: int = 0
+    fx_rates: int = 0
 
     @property
     def changed(self) -> bool:
         """True if anything was written."""
-        return any((self.payees, self.parties, self.artists, self.contracts, self.rate_cards, self.platform))
+        return any(getattr(self, field.name) for field in fields(self))
 
 
-def load_catalogue(session: Session, source: str | Path, *, actor: str, reason: str) -> CatalogueReport:
-    """Load a catalogue from a file (a `Path`) or from its text (a `str`), whole or not at all.
+def load_catalogue(
+    session: Session, source: str | Path | Mapping[str, Any], *, actor: str, reason: str
+) -> CatalogueReport:
+    """Load a catalogue from a file (a `Path`), its text (a `str`) or a JSON document, whole or not at all.
 
     Raises:
         NotFound: no such file.
@@ -115,7 +131,10 @@ def load_catalogue(session: Session, source: str | Path, *, actor: str, reason: 
         Conflict: terms are recorded otherwise from the same day on.
     """
     name = source.name if isinstance(source, Path) else "catalogue"
-    document = _parse(_read(source) if isinstance(source, Path) else source, name)
+    if isinstance(source, Mapping):
+        document = _validated(lambda: _Document.model_validate_json(json.dumps(source)), name)
+    else:
+        document = _parse(_read(source) if isinstance(source, Path) else source, name)
     zone = _zone(session, document, name)
     problems = list(_problems(session, document))
     if problems:
@@ -140,6 +159,15 @@ def load_catalogue(session: Session, source: str | Path, *, actor: str, reason: 
             session, [card.record(zone) for card in document.rate_cards], actor=actor, reason=reason
         ),
         "platform": record_platform(session, platform.terms(), actor=actor, reason=reason) if platform else 0,
+        "tax_profiles": record_tax_profiles(
+            session, [profile.record(zone) for profile in document.tax_profiles], actor=actor, reason=reason
+        ),
+        "reserves": record_reserve_terms(
+            session, [terms.record(zone) for terms in document.reserves], actor=actor, reason=reason
+        ),
+        "fx_rates": record_fx_rates(
+            session, [rate.record(zone) for rate in document.fx_rates], actor=actor, reason=reason
+        ),
     }
     return CatalogueReport(payees=payees, parties=versions, **written)
 
@@ -201,6 +229,14 @@ def _amount(value: Any) -> int:
     return micros
 
 
+def _exchange(value: Any) -> int:
+    value = _decimal(value)
+    try:
+        return parse_rate(value if isinstance(value, str) else repr(value))
+    except Invalid as error:
+        raise ValueError(error.message) from None
+
+
 def _currency(code: str) -> str:
     try:
         return check_currency(code)
@@ -229,6 +265,13 @@ def _country(text: str) -> str:
     return text
 
 
+def _unquoted(value: Any) -> Any:
+    """Norway is NO, and NO without quotes is YAML's false."""
+    if isinstance(value, bool):
+        raise ValueError('is no text in YAML: write the territory in quotes, as "NO"')
+    return value
+
+
 def _known_zone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -242,6 +285,7 @@ _Text = Annotated[str, Field(max_length=200), AfterValidator(_text)]
 _Percentage = Annotated[int, BeforeValidator(_percentage)]
 _Amount = Annotated[int, BeforeValidator(_amount)]
 _Currency = Annotated[str, AfterValidator(_currency)]
+_Territory = Annotated[str, BeforeValidator(_unquoted), AfterValidator(_country)]
 
 
 class _Entry(BaseModel):
@@ -308,6 +352,7 @@ class _Platform(_Payee):
     bank_details_cooling_off_days: Annotated[int, Field(ge=0, le=365)] = 0
     dispute: _Dispute
     fallback: _Fallback | None = None
+    zero_statements: bool = False
 
     def terms(self) -> PlatformTerms:
         return PlatformTerms(
@@ -322,6 +367,7 @@ class _Platform(_Payee):
             dispute_days=self.dispute.days,
             fallback_after_periods=self.fallback.after_periods if self.fallback else None,
             fallback_key=self.fallback.key if self.fallback else None,
+            zero_statements=self.zero_statements,
         )
 
 
@@ -420,12 +466,61 @@ class _RateCard(_Entry):
         )
 
 
+class _TaxProfile(_Entry):
+    payee: _Id
+    valid_from: date
+    rate: _Percentage
+    territories: dict[_Territory, _Percentage] = {}
+
+    def record(self, zone: ZoneInfo) -> TaxProfile:
+        return TaxProfile(self.payee, _midnight(self.valid_from, zone), self.rate, self.territories)
+
+
+class _Reserve(_Entry):
+    payee: _Id
+    valid_from: date
+    rate: _Percentage
+    release: dict[Annotated[int, Field(gt=0, lt=1_000)], _Percentage] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.rate:
+            _check_parts("release", {str(periods): part for periods, part in self.release.items()})
+        elif self.release:
+            raise ValueError("release: nothing is held back at a rate of 0: leave it out")
+        return self
+
+    def record(self, zone: ZoneInfo) -> ReserveTerms:
+        return ReserveTerms(self.payee, _midnight(self.valid_from, zone), self.rate, self.release)
+
+
+class _FxRate(_Entry):
+    source_currency: _Currency = Field(alias="from")
+    target_currency: _Currency = Field(alias="to")
+    valid_from: date
+    rate: Annotated[int, BeforeValidator(_exchange)]
+    source: _Text
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if self.source_currency == self.target_currency:
+            raise ValueError("to: is the currency that it comes from: leave the rate out")
+        return self
+
+    def record(self, zone: ZoneInfo) -> FxRate:
+        valid_from = _midnight(self.valid_from, zone)
+        return FxRate(self.source_currency, self.target_currency, valid_from, self.rate, self.source)
+
+
 class _Document(_Entry):
     platform: _Platform | None = None
     payees: list[_Payee] = []
     artists: list[_Artist] = []
     contracts: list[_Contract] = []
     rate_cards: list[_RateCard] = []
+    tax_profiles: list[_TaxProfile] = []
+    reserves: list[_Reserve] = []
+    fx_rates: list[_FxRate] = []
 
 
 def _read(path: Path) -> str:
@@ -468,8 +563,12 @@ def _parse(text: str, name: str) -> _Document:
         raise InvalidCatalogue(
             name, ["is not a catalogue: it needs platform, payees, artists, contracts, rate_cards"]
         )
+    return _validated(lambda: _Document.model_validate(loaded), name)
+
+
+def _validated(read: Callable[[], _Document], name: str) -> _Document:
     try:
-        return _Document.model_validate(loaded)
+        return read()
     except ValidationError as error:
         raise InvalidCatalogue(name, [_place_and_reason(problem) for problem in error.errors()]) from None
 
@@ -491,7 +590,7 @@ def _place_and_reason(problem: Any) -> str:
         case _:
             reason = problem["msg"][0].lower() + problem["msg"][1:]
     # A rule about several fields names its field itself.
-    itself = reason.startswith(("splits: ", "key: ", "minimum: ", "weights: "))
+    itself = reason.startswith(("splits: ", "key: ", "minimum: ", "weights: ", "release: ", "to: "))
     return f"{place}.{reason}" if itself else f"{place}: {reason}"
 
 
@@ -511,6 +610,13 @@ def _problems(session: Session, document: _Document) -> Iterator[str]:
     yield from _repeated("contracts", [(c.artist, str(c.valid_from)) for c in document.contracts])
     yield from _repeated("rate_cards", [(c.id, str(c.valid_from)) for c in document.rate_cards])
 
+    yield from _repeated("tax_profiles", [(t.payee, str(t.valid_from)) for t in document.tax_profiles])
+    yield from _repeated("reserves", [(r.payee, str(r.valid_from)) for r in document.reserves])
+    yield from _repeated(
+        "fx_rates",
+        [(f"{r.source_currency} to {r.target_currency}", str(r.valid_from)) for r in document.fx_rates],
+    )
+
     platform = document.platform
     payees = {payee.id for payee in document.payees} | set(session.scalars(select(Payee.payee_id)))
     if platform is not None:
@@ -528,6 +634,14 @@ def _problems(session: Session, document: _Document) -> Iterator[str]:
         for payee in platform.fallback.key if platform.fallback else ():
             if payee not in payees:
                 yield f"platform.fallback.key: there is no payee {payee}: add it under payees"
+    by_payee: tuple[tuple[str, list[_TaxProfile] | list[_Reserve]], ...] = (
+        ("tax_profiles", document.tax_profiles),
+        ("reserves", document.reserves),
+    )
+    for part, entries in by_payee:
+        for number, payee in enumerate(entry.payee for entry in entries):
+            if payee not in payees:
+                yield f"{part}[{number}].payee: there is no payee {payee}: add it under payees"
     known = {artist.id: artist for artist in artists(session)}
     given = {artist.id for artist in document.artists}
     for number, contract in enumerate(document.contracts):
@@ -551,13 +665,14 @@ def _problems(session: Session, document: _Document) -> Iterator[str]:
     for artist in known.values():
         if artist.id not in given:
             owners |= {fold(name): artist.id for name in (artist.name, *artist.aliases)}
-    for number, entry in enumerate(document.artists):
-        places = [("name", entry.name), *((f"aliases[{i}]", alias) for i, alias in enumerate(entry.aliases))]
+    for number, artist_entry in enumerate(document.artists):
+        aliases = ((f"aliases[{i}]", alias) for i, alias in enumerate(artist_entry.aliases))
+        places = [("name", artist_entry.name), *aliases]
         for place, alias in places:
             folded = fold(alias)
             if not folded:
                 yield f"artists[{number}].{place}: {alias!r} has no letter to recognise it by"
-            elif owners.setdefault(folded, entry.id) != entry.id:
+            elif owners.setdefault(folded, artist_entry.id) != artist_entry.id:
                 yield f"artists[{number}].{place}: {alias!r} is a name of artist {owners[folded]} already"
 
 

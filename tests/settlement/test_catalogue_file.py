@@ -12,8 +12,11 @@ from database.errors import Conflict, Invalid, NotFound
 from settlement.bank_details import BankDetails, opened_account
 from settlement.catalogue_file import CatalogueReport, InvalidCatalogue, load_catalogue
 from settlement.contracts import ContractSplit, ContractVersion
+from settlement.fx import FxRateVersion
 from settlement.payees import PartyVersion, Payee, parties_of
 from settlement.rates import RateCardVersion, platform_now
+from settlement.reserves import ReserveVersion
+from settlement.tax import TaxProfileVersion
 
 CATALOGUE = """
 platform:
@@ -41,6 +44,17 @@ contracts:
 rate_cards:
   - {id: standard, valid_from: 2026-01-01, model: per_image, rate: "30"}
   - {id: flat, valid_from: 2026-01-01, model: per_image, fee: {EUR: "0.10"}, distribution_key: equal}
+"""
+
+
+MONEY = """
+tax_profiles:
+  - {payee: pay-1, valid_from: 2026-01-01, rate: "0", territories: {US: "15", "NO": "7.5"}}
+reserves:
+  - {payee: pay-1, valid_from: 2026-01-01, rate: "10", release: {3: "50", 6: "50"}}
+  - {payee: pay-1, valid_from: 2026-06-01, rate: "0"}
+fx_rates:
+  - {from: USD, to: EUR, valid_from: 2026-10-30, rate: "0.8612", source: ECB}
 """
 
 
@@ -110,6 +124,55 @@ def test_history_stays(db: Session, old: str, new: str, reason: str) -> None:
     assert old in CATALOGUE
     with pytest.raises(Conflict, match=reason):
         load(db, CATALOGUE.replace(old, new))
+
+
+def test_tax_reserves_and_rates_of_exchange(db: Session) -> None:
+    report = load(db, CATALOGUE + MONEY)
+    assert (report.tax_profiles, report.reserves, report.fx_rates) == (1, 2, 1)
+    assert not load(db, CATALOGUE + MONEY).changed
+    profile = db.scalars(select(TaxProfileVersion)).one()
+    assert (profile.default_ppb, profile.rates) == (0, {"US": 150_000_000, "NO": 75_000_000})
+    assert profile.valid_from == datetime(2025, 12, 31, 23, tzinfo=UTC)
+    assert {r.rate_ppb: r.release for r in db.scalars(select(ReserveVersion))} == {
+        100_000_000: {"3": 500_000_000, "6": 500_000_000},
+        0: {},
+    }
+    rate = db.scalars(select(FxRateVersion)).one()
+    assert (rate.rate_trillionths, rate.source) == (861_200_000_000, "ECB")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('"NO"', "NO", r'tax_profiles\[0\].territories.*: is no text in YAML: .* as "NO"'),
+        ("US:", "USA:", r"tax_profiles\[0\].territories.USA: is not a country"),
+        ("payee: pay-1", "payee: pay-9", r"tax_profiles\[0\].payee: there is no payee pay-9"),
+        ('6: "50"', '6: "49"', r"reserves\[0\].release: 99 % in all, not 100"),
+        ('rate: "0"}', 'rate: "0", release: {1: "100"}}', r"reserves\[1\].release: nothing is held back"),
+        ("2026-06-01", "2026-01-01", "reserves: pay-1 from 2026-01-01 on stands 2 times"),
+        ("to: EUR", "to: USD", r"fx_rates\[0\].to: is the currency that it comes from"),
+        ('"0.8612"', '"0.0"', r"fx_rates\[0\].rate: '0.0' is not a rate of exchange"),
+        ('"0.8612"', "0.8612", r"fx_rates\[0\].rate: write it in quotes"),
+    ],
+)
+def test_terms_of_money_that_cannot_be(db: Session, old: str, new: str, problem: str) -> None:
+    assert old in MONEY
+    with pytest.raises(InvalidCatalogue, match=problem):
+        load(db, CATALOGUE + MONEY.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('US: "15"', 'US: "16"', "the tax profile of pay-1 is recorded otherwise from 2026-01-01 on"),
+        ('rate: "10"', 'rate: "11"', "the reserve of pay-1 is recorded otherwise from 2026-01-01 on"),
+        ('"0.8612"', '"0.8613"', "the rate from USD to EUR is recorded otherwise from 2026-10-30 on"),
+    ],
+)
+def test_terms_of_money_stay(db: Session, old: str, new: str, reason: str) -> None:
+    load(db, CATALOGUE + MONEY)
+    with pytest.raises(Conflict, match=reason):
+        load(db, CATALOGUE + MONEY.replace(old, new))
 
 
 @pytest.mark.parametrize(
