@@ -8,10 +8,11 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from api import documentation, problems
+from api.limits import AttemptLimit
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
-from api.routers import ingestion, monitoring, operations, portal, tokens, webhooks
-from attribution.jobs import open_jobs
+from api.routers import catalogue, ingestion, monitoring, operations, portal, tokens, webhooks
+from attribution.jobs import images_per_second, unfinished_jobs
 from database.engine import session
 from database.migrate import newest_revision
 from database.roles import Role
@@ -22,6 +23,7 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 TAGS = [
     {"name": "access", "description": "Tokens and keys."},
     {"name": "ingestion", "description": "What a platform sends: images, sales, refunds."},
+    {"name": "catalogue", "description": "Terms, and the artists who are looked for."},
     {"name": "portal", "description": "What an artist reads: her own, and nothing of anybody else."},
     {"name": "operations", "description": "Periods and payout batches; maker and checker are two people."},
     {"name": "webhooks", "description": "What payout providers send, each message signed."},
@@ -34,9 +36,9 @@ def _name(route: APIRoute) -> str:
     return route.name
 
 
-def _open_jobs() -> Mapping[str, int]:
+def _queue() -> tuple[Mapping[str, int], float]:
     with session(Role.ATTRIBUTION) as opened:
-        return open_jobs(opened)
+        return unfinished_jobs(opened), images_per_second(opened)
 
 
 def create_app() -> FastAPI:
@@ -50,8 +52,9 @@ def create_app() -> FastAPI:
         generate_unique_id_function=_name,
         redirect_slashes=False,
     )
-    app.state.metrics = Metrics(_open_jobs)
+    app.state.metrics = Metrics(_queue)
     app.state.login_guard = tokens.LoginGuard()
+    app.state.public_limit = AttemptLimit(*catalogue.PER_ADDRESS)
     app.state.schema_version = newest_revision()
     problems.install(app)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
@@ -59,6 +62,7 @@ def create_app() -> FastAPI:
     for router in (
         tokens.router,
         ingestion.router,
+        catalogue.router,
         portal.router,
         operations.router,
         webhooks.router,

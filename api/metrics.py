@@ -13,38 +13,47 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class _Queue(Collector):
-    """Open attribution jobs, counted when somebody asks."""
+    """Attribution jobs without a result, and the speed, looked up when somebody asks."""
 
-    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
-        self._count = count
+    def __init__(self, look: Callable[[], tuple[Mapping[str, int], float]]) -> None:
+        self._look = look
 
     def describe(self) -> Iterable[Metric]:
         """Nothing to count while the registry is set up."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """One gauge per state; none while the database cannot be reached: absent is unknown, 0 is empty."""
+        """A gauge per state, speed, time left; none while the database cannot be reached: absent is unknown."""
         gauge = GaugeMetricFamily(
-            "royalty_attribution_jobs", "Attribution jobs that are not finished, by state", labels=["state"]
+            "royalty_attribution_jobs", "Attribution jobs without a result, by state", labels=["state"]
         )
         try:
-            counts = self._count()
+            counts, per_second = self._look()
         except Exception as error:
             structlog.get_logger().warning("queue not counted", error=type(error).__name__)
             return
         for state, count in sorted(counts.items()):
             gauge.add_metric([state], count)
         yield gauge
+        speed = "royalty_attribution_images_per_second"
+        yield GaugeMetricFamily(speed, "Images attributed per second over the last minute", value=per_second)
+        left = counts.get("pending", 0) + counts.get("leased", 0)
+        if per_second or not left:
+            seconds = left / per_second if left else 0.0
+            name = "royalty_attribution_seconds_left"
+            yield GaugeMetricFamily(
+                name, "For the open jobs, at that speed; absent while it is 0", value=seconds
+            )
 
 
 class Metrics:
     """One application's counters. Each has a registry of its own, so that two applications in one process do not meet.
 
     Args:
-        open_jobs: counts the attribution jobs that are not finished, by state.
+        queue: looks up how many attribution jobs have no result, by state, and images per second.
     """
 
-    def __init__(self, open_jobs: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(self, queue: Callable[[], tuple[Mapping[str, int], float]]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "royalty_http_requests", "Requests", ["method", "route", "status"], registry=self._registry
@@ -62,7 +71,7 @@ class Metrics:
             ["kind", "outcome"],
             registry=self._registry,
         )
-        self._registry.register(_Queue(open_jobs))
+        self._registry.register(_Queue(queue))
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request. `route` is the template, never the address: its values would be without end."""

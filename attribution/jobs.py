@@ -5,6 +5,7 @@ at once, so that no transaction stays open while it renders. It keeps them by re
 the lease runs out or, at once, when the connection on which it was announced is gone.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,8 @@ class AttributionJob(Base):
         # What a worker claims next: the index holds open work only, so it stays small however long the history.
         Index("attribution_job_open_idx", "next_attempt_at", "image_id",
               postgresql_where=text("state IN ('pending', 'leased')")),
+        # What is looked at again and again while it is watched.
+        Index("attribution_job_failed_idx", "image_id", postgresql_where=text("state = 'failed'")),
         {"schema": "attribution"},
     )  # fmt: skip
 
@@ -322,8 +325,15 @@ class QueueStatus:
     """Images attributed per second over the last minute."""
     seconds_left: float | None
     """For what is open, at that speed; None while the speed is 0 and something is open."""
-    reasons: Mapping[str, int]
-    """Why images wait, are tried again or failed, with how many of each."""
+    waiting: Mapping[str, int]
+    """Why images wait or are tried again, with how many of each."""
+    failures: Mapping[str, int]
+    """Why images failed, with how many of each."""
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """Why images wait, are tried again or failed, with how many of each."""
+        return dict(Counter(self.waiting) + Counter(self.failures))
 
     @property
     def open(self) -> int:
@@ -336,6 +346,28 @@ def status(session: Session) -> QueueStatus:
     counts = dict.fromkeys(("pending", "leased", "done", "failed"), 0)
     states = select(AttributionJob.state, func.count()).group_by(AttributionJob.state)
     counts |= {str(state): int(count) for state, count in session.execute(states)}
+    per_second = images_per_second(session)
+    remaining = counts["pending"] + counts["leased"]
+    failed = AttributionJob.state == "failed"
+    reasons = session.execute(
+        select(failed, AttributionJob.last_error, func.count())
+        .where(
+            AttributionJob.state.in_(("pending", "leased", "failed")), AttributionJob.last_error.is_not(None)
+        )
+        .group_by(failed, AttributionJob.last_error)
+        .order_by(func.count().desc(), AttributionJob.last_error)
+    ).all()
+    return QueueStatus(
+        **counts,
+        per_second=per_second,
+        seconds_left=0.0 if not remaining else remaining / per_second if per_second else None,
+        waiting={str(reason): count for over, reason, count in reasons if not over},
+        failures={str(reason): count for over, reason, count in reasons if over},
+    )
+
+
+def images_per_second(session: Session) -> float:
+    """Images attributed per second over the last minute."""
     number, span = session.execute(
         select(
             func.count(),
@@ -343,27 +375,17 @@ def status(session: Session) -> QueueStatus:
             func.extract("epoch", func.clock_timestamp() - func.min(Attribution.recorded_at)),
         ).where(Attribution.recorded_at > func.clock_timestamp() - timedelta(minutes=1))
     ).one()
-    per_second = number / max(float(span), 1.0) if number else 0.0
-    remaining = counts["pending"] + counts["leased"]
-    reasons = session.execute(
-        select(AttributionJob.last_error, func.count())
-        .where(AttributionJob.state != "done", AttributionJob.last_error.is_not(None))
-        .group_by(AttributionJob.last_error)
-        .order_by(func.count().desc(), AttributionJob.last_error)
-    )
-    return QueueStatus(
-        **counts,
-        per_second=per_second,
-        seconds_left=0.0 if not remaining else remaining / per_second if per_second else None,
-        reasons={str(reason): count for reason, count in reasons},
-    )
+    return number / max(float(span), 1.0) if number else 0.0
 
 
-def open_jobs(session: Session) -> dict[str, int]:
-    """How many jobs are not finished, by state; 0 where there are none. Reads the index of open work only."""
+def unfinished_jobs(session: Session) -> dict[str, int]:
+    """How many jobs have no result, by state; 0 where there are none. Reads the small indexes of such work only."""
     counted = session.execute(
         select(AttributionJob.state, func.count())
         .where(AttributionJob.state.in_(("pending", "leased")))
         .group_by(AttributionJob.state)
     )
-    return {"pending": 0, "leased": 0} | {str(state): int(count) for state, count in counted}
+    failed = session.scalar(select(func.count()).where(AttributionJob.state == "failed")) or 0
+    return {"pending": 0, "leased": 0, "failed": failed} | {
+        str(state): int(count) for state, count in counted
+    }

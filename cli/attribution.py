@@ -50,14 +50,15 @@ def status(
     show(table("Attribution", ("state", "images"), rows, right=("images",)))
     left = "" if found.seconds_left is None else f", {found.seconds_left:.0f} s left"
     show(f"{found.per_second:.2f} images/s over the last minute{left}")
-    if found.reasons:
-        show(
-            table(
-                "Why images wait or failed",
-                ("images", "reason"),
-                [(n, escape(why)) for why, n in found.reasons.items()],
-            )
-        )
+    for title, reasons in (
+        ("Why images wait or are tried again", found.waiting),
+        ("Why images failed", found.failures),
+    ):
+        if reasons:
+            rows = [(number, escape(why)) for why, number in reasons.items()]
+            show(table(title, ("images", "reason"), rows, right=("images",)))
+    if found.failures:
+        show("next: put right what the reasons name, then `royalty attribution retry`")
 
 
 @group.command()

@@ -130,6 +130,8 @@ class ImagePage:
     earned: tuple[str, ...] = ()
     players: tuple[Row, ...] = ()
     prompt: tuple[Part, ...] | None = None
+    as_logged: str = ""
+    """The prompt with its syntax, where that says more."""
     negative_prompt: str = ""
     findings: tuple[Named, ...] = ()
     coalitions: tuple[Card, ...] = ()
@@ -173,11 +175,7 @@ def percentage(ppb: int) -> str:
 
 def visible(written: str) -> str:
     """Text in which characters that show nothing, or turn the reading direction, are written out: `U+202E`."""
-    return "".join(_written_out(sign) if sign else plain for plain, sign in _runs(written))
-
-
-def _written_out(sign: str) -> str:
-    return f"\N{LEFT WHITE SQUARE BRACKET}{sign}\N{RIGHT WHITE SQUARE BRACKET}"
+    return "".join(f"[{sign}]" if sign else plain for plain, sign in _runs(written))
 
 
 def _runs(written: str) -> Iterator[tuple[str, str]]:
@@ -248,6 +246,7 @@ def full_page(
         picture_note=visible(note),
         players=tuple(_row(recorded, slot, names) for slot in range(len(recorded.shares))),
         prompt=prompt,
+        as_logged=_as_logged(image.prompt),
         negative_prompt=visible(image.negative_prompt or ""),
         findings=findings,
         coalitions=tuple(
@@ -333,7 +332,7 @@ def _row(recorded: "RecordedAttribution", slot: int, names: Mapping[str, str]) -
     known = share.prompt_share_ppb is not None and share.prompt_standard_error_ppb is not None
     mean, error = share.prompt_share_ppb or 0, share.prompt_standard_error_ppb or 0
     return Row(
-        id=visible(share.player),
+        id="" if share.player == CONTENT_ID else visible(share.player),
         name=_name(share.player, names),
         own=False,
         permille=_permille(share.share_ppb),
@@ -397,6 +396,10 @@ def _words(
         at = stop
     parts += _plain(words, at, len(words), end)
     return tuple(parts), tuple(rows)
+
+
+def _as_logged(prompt: str | None) -> str:
+    return "" if prompt is None or plain_prompt(prompt).text == prompt else visible(prompt)
 
 
 def _key(found: Finding) -> tuple[int, int, str, str]:

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image as Picture
 from sqlalchemy import event, text
 from sqlalchemy.exc import InternalError
 
+from attribution.pictures import store_picture
 from database.engine import conninfo, engine, session
 from database.roles import Role
+from database.settings import get_settings
 from settlement import portal
 from settlement.payouts.holds import open_hold, release_hold
 from settlement.statements.body import MOVEMENTS
@@ -205,6 +208,42 @@ def test_an_image_tells_own_names_only(client: TestClient, mara, oskar) -> None:
     assert [share["player"] for share in third["shares"]] == ["content", "Oskar Lindt", "another artist"]
 
 
+def test_an_images_page_is_an_artists_own(client: TestClient, mara, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "/v1/images/img/2/attribution/page"
+    answer = client.get(address, headers=mara)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Mara Vell" in answer.text and "another artist" in answer.text and "4.20 EUR" in answer.text
+    assert "Oskar" not in answer.text and "castle" not in answer.text and "<img" not in answer.text
+
+    stored = store_picture("img/2", Picture.new("RGB", (64, 64)))
+    with session(Role.ADMIN) as opened:
+        # History is append-only: a superuser with the guards off stands in for a platform that logs files.
+        opened.execute(text("SET LOCAL event_triggers = off"))
+        guards = opened.scalars(
+            text(
+                "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'attribution.image'::regclass"
+            )
+        ).all()
+        opened.execute(text("ALTER TABLE attribution.image DISABLE TRIGGER ALL"))
+        opened.execute(
+            text(
+                "UPDATE attribution.image SET file = :name, file_sha256 = :sha256 WHERE external_id = 'img/2'"
+            ),
+            {"name": stored.name, "sha256": stored.sha256},
+        )
+        opened.execute(text("ALTER TABLE attribution.image ENABLE TRIGGER ALL"))
+        for guard in guards:
+            opened.execute(text(f"ALTER TABLE attribution.image ENABLE ALWAYS TRIGGER {guard}"))
+    assert "<img" not in client.get(address, headers=mara).text, "off unless the platform's policy allows it"
+    monkeypatch.setenv("PORTAL_PICTURES", "true")
+    get_settings.cache_clear()
+    assert client.get(address, headers=mara).text.count("<img") == 1
+    monkeypatch.delenv("PORTAL_PICTURES")
+    get_settings.cache_clear()
+
+
 def test_what_is_not_hers_is_not_there(client: TestClient, mara) -> None:
     for address in (
         OSKAR,
@@ -213,6 +252,7 @@ def test_what_is_not_hers_is_not_there(client: TestClient, mara) -> None:
         f"/v1/statements/{PERIOD}/nobody/EUR",
         "/v1/images/img-3/attribution",
         "/v1/images/unknown/attribution",
+        "/v1/images/img-3/attribution/page",
     ):
         response = client.get(address, headers=mara)
         assert (response.status_code, response.json()["code"]) == (404, "not-found"), address

@@ -166,4 +166,4 @@ def test_an_image_that_kills_every_worker_ends_as_failed(db: Session, queue: int
 
 
 def test_status_of_an_empty_queue(db: Session) -> None:
-    assert jobs.status(db) == jobs.QueueStatus(0, 0, 0, 0, 0.0, 0.0, {})
+    assert jobs.status(db) == jobs.QueueStatus(0, 0, 0, 0, 0.0, 0.0, {}, {})
