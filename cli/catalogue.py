@@ -1,5 +1,6 @@
 """`royalty catalogue`: artists, payees, contracts, rate cards, platform terms, from one readable file."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,9 @@ from cli.operator import operator
 from cli.screen import percent, show, table
 from database.engine import session
 from database.roles import Role
-from settlement.catalogue import catalogue_rows
+from settlement.catalogue import catalogue_rows, catalogue_terms
 from settlement.catalogue_file import InvalidCatalogue, load_catalogue
+from settlement.suspense import unclaimed_artists
 
 group = typer.Typer(no_args_is_help=True, help="Artists, payees, contracts, rate cards, platform terms.")
 
@@ -49,8 +51,45 @@ def show_catalogue() -> None:
             row.artist_id,
             row.name,
             ", ".join(row.aliases),
-            ", ".join(f"{payee} {percent(ppb)}" for payee, ppb in sorted(row.splits.items())) or "unclaimed",
+            ", ".join(f"{payee} {percent(ppb)}" for payee, ppb in sorted(row.splits.items()))
+            or row.status.replace("_", " "),
         )
         for row in found
     ]
     show(table("Artists", ("id", "name", "aliases", "paid to"), rows))
+
+
+@group.command()
+def terms() -> None:
+    """Show every version of every term: from when until when, what it says, who recorded it and why."""
+    with session(Role.SETTLEMENT) as opened:
+        found = catalogue_terms(opened)
+    for title, versions in (
+        ("Platform", found.platform),
+        ("Rate cards", found.rate_cards),
+        ("Contracts", found.contracts),
+    ):
+        rows = [
+            (
+                version.thing,
+                version.valid_from.date(),
+                version.valid_to.date() if version.valid_to else "",
+                json.dumps(version.says, sort_keys=True),
+                version.actor,
+                version.reason,
+            )
+            for version in versions
+        ]
+        show(table(title, ("id", "valid from", "until", "says", "recorded by", "why"), rows))
+
+
+@group.command()
+def unclaimed() -> None:
+    """List the artists whose shares wait for a contract, as the public list has them."""
+    rows = []
+    after = ""
+    with session(Role.SETTLEMENT) as opened:
+        while page := unclaimed_artists(opened, after=after, limit=1_000):
+            rows += [(row.artist_id, row.name, row.since, row.until or "nobody else gets it") for row in page]
+            after = page[-1].artist_id
+    show(table("Artists without a contract", ("id", "name", "waiting since", "fallback key with"), rows))

@@ -22,6 +22,7 @@ OPEN = {
     "GET /.well-known/jwks.json",
     "POST /v1/token",
     "POST /v1/webhooks/{provider}",
+    "GET /v1/unclaimed",
 }
 """For everybody; a webhook is let in by its signature."""
 
@@ -32,6 +33,8 @@ _READ_PAYOUTS = {"payouts:write", "payouts:approve"}
 NEEDS: dict[str, set[str]] = {
     "POST /v1/images": {"images:write"},
     "POST /v1/sales": {"sales:write"},
+    "POST /v1/catalogue": {"catalogue:write"},
+    "GET /v1/catalogue": {"catalogue:write"},
     "POST /v1/refunds": {"sales:write"},
     "GET /v1/me": set(SCOPES),
     "GET /v1/balances": {"statements:read"},

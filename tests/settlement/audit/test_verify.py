@@ -142,7 +142,7 @@ UPDATE settlement.royalty_line SET amount_micros = amount_micros + 1 WHERE id = 
 
 # lines add up to slices
 UPDATE settlement.royalty_line SET amount_micros = amount_micros - 1 WHERE kind = 'late' AND player = 'C'
-=> sale-4, late lines of what was pending, expected 900000, found 899999
+=> sale-4, late lines of what was in suspense, expected 900000, found 899999
 
 # lines add up to slices
 UPDATE settlement.royalty_line SET amount_micros = -999999 WHERE kind = 'refund' AND player = 'C'
