@@ -46,3 +46,17 @@ def test_documents_this_release_does_not_know_are_refused(tiny: Model) -> None:
     ):
         with pytest.raises(Invalid, match="release"):
             MethodVersion.from_document({**document, **change})
+
+
+def test_documents_of_the_first_format_keep_their_hash_and_meaning(tiny: Model) -> None:
+    first = replace(default_method(tiny), format="method-1")
+    assert "maximum_players" not in first.document and "embedding" not in first.document
+    read = MethodVersion.from_document(json.loads(first.canonical))
+    assert read.canonical == first.canonical and read.sha256 == first.sha256
+    assert read.maximum_players == read.maximum_exact_players, "images with more players wait, as they did"
+    assert (read.embedding, read.seeds_permille) == ("clip", 0)
+
+
+def test_built_in_versions_can_be_carried_out(tiny: Model) -> None:
+    default_method(tiny).check()
+    quick_method(tiny).check()

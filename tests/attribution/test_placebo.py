@@ -1,5 +1,6 @@
 """Placebo calibration: the arithmetic, the sharing of coalitions, and that made-up names are nobody's."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,32 @@ def test_games_need_artists(tiny: Model, method: MethodVersion) -> None:
     measurer: Any = Measurer(RenderEngine(tiny))
     with pytest.raises(Invalid, match="need 2 artists"):
         calibrate(measurer, method, request_for(tiny, ""), ARTISTS[:1])
+
+
+def test_larger_games_have_one_level_for_all_slots(tiny: Model, method: MethodVersion) -> None:
+    drawn = replace(method, maximum_exact_players=2)
+    measurer = Measurer(RenderEngine(tiny, bucket=8))
+    table = calibrate(
+        measurer, drawn, request_for(tiny, ""), ARTISTS, contents=CONTENTS, names=NAMES, sizes=(2, 5)
+    )
+    assert [(level.players, level.slot) for level in table.levels] == [
+        (2, 1),
+        *((5, slot) for slot in range(1, 5)),
+    ]
+    levels = table.of(5)
+    assert levels is not None and len(set(levels)) == 1
+    assert len(table.levels[1].phi) == NAMES
+    assert table.settings["one_level_for_all_slots"] == [5]
+    assert table.cost["pictures"] <= NAMES * (4 + 2 + 16), (
+        "four pairs of orders, two marginals of two pictures each"
+    )
+    assert table.placebo_sha256 != method.placebo_sha256.hex(), "another convention than exact levels"
+    with pytest.raises(Invalid, match="2 to 16 players"):
+        calibrate(measurer, drawn, request_for(tiny, ""), ARTISTS, sizes=(17,))
+
+
+def test_levels_do_not_depend_on_seeds_and_thresholds(method: MethodVersion) -> None:
+    same = replace(method, name="other", seeds=4, seeds_permille=10, minimum_gap=0, maximum_renders=999)
+    assert same.placebo_sha256 == method.placebo_sha256 and same.sha256 != method.sha256
+    assert replace(method, embedding="descriptor-1").placebo_sha256 != method.placebo_sha256
+    assert replace(method, format="method-1").placebo_sha256 == method.placebo_sha256
