@@ -82,7 +82,7 @@ class RenderStats:
 
 
 class _Lockstep(NamedTuple):
-    """What all rows of a batch have in common besides the weights."""
+    """What all rows of a batch have in common besides the weights; all of it is in each picture's key."""
 
     scheduler: str
     scheduler_config: str
