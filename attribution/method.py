@@ -28,7 +28,7 @@ from database.errors import Invalid, NotFound
 FORMAT = "method-2"
 _FIRST_FORMAT = "method-1"
 
-GAME = "prompt-deletion-1"
+GAME = "prompt-deletion-2"
 """Version of what absence does to a prompt (`attribution.game`) and of how prompts are read."""
 
 MINIATURE_STEPS = 12

@@ -132,7 +132,7 @@ class NameIndex:
         self._most_words = max((len(p.words) for ps in self._exact.values() for p in ps), default=0)
         self._all_words = frozenset(word for words in self._own_words.values() for word in words)
         self._by_first: dict[str, list[Pattern]] = defaultdict(list)
-        self._by_start: dict[tuple[str, str], list[Pattern]] = defaultdict(list)
+        self._by_start: dict[tuple[str, ...], list[Pattern]] = defaultdict(list)
         for patterns in self._exact.values():
             for pattern in patterns:
                 if len(pattern.words) > 1:

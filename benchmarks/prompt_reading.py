@@ -9,7 +9,6 @@ hundred nothing is shown but counts.
 import argparse
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -132,7 +131,7 @@ def explanation(example: Example, reading: Reading) -> list[str]:
 def large_catalogue(count: int) -> list[Artist]:
     """The labelled set's artists and made-up ones with the letters of real names, up to `count`."""
     real = catalogue()
-    random = Random(7)  # noqa: S311  (names, not secrets)
+    random = Random(7)
     syllables = "an ar be bo ca da de el fe ga ha in ja ka le lo ma me mi na no or pa ra ri ro sa se ta ti to va vi zo"
     parts = syllables.split()
 
