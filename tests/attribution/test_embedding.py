@@ -13,7 +13,7 @@ from attribution.pipeline import Model, load_model
 from attribution.render import RenderEngine
 from database.errors import Invalid, NotFound
 from database.settings import get_settings
-from tests.attribution.test_render import request_for
+from tests.attribution.test_same_pictures import request_for
 
 
 def pictures(*values: np.ndarray) -> torch.Tensor:

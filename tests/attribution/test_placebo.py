@@ -26,7 +26,7 @@ from attribution.render import RenderEngine
 from attribution.shapley import PlaceboLevel, shapley_values
 from attribution.vocabulary import english
 from database.errors import Invalid
-from tests.attribution.test_render import request_for
+from tests.attribution.test_same_pictures import request_for
 
 ARTISTS = [BareArtist(name, name) for name in ("Amara Diallo", "Bruno Keller", "Chiyo Moriwaki")]
 CONTENTS = ["a big star", "a circle", "a small square"]
