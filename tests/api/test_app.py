@@ -164,7 +164,11 @@ def test_metrics_count_requests_by_template(client: TestClient) -> None:
     assert 'royalty_http_requests_total{method="GET",route="/healthz",status="200"} 1.0' in text
     assert 'route="unmatched",status="404"' in text and "nowhere" not in text
     assert 'method="other"' in text and "BREW" not in text
-    assert 'royalty_attribution_jobs{state="pending"} 0.0' in text
+    for state in ("pending", "leased", "failed"):
+        assert f'royalty_attribution_jobs{{state="{state}"}} 0.0' in text
+    assert (
+        "royalty_attribution_images_per_second 0.0" in text and "royalty_attribution_seconds_left 0.0" in text
+    )
     assert 'royalty_http_request_duration_seconds_bucket{le="0.025",method="GET",route="/healthz"}' in text
 
 

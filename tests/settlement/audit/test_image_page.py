@@ -30,7 +30,7 @@ from settlement.audit.image_page import (
 )
 from settlement.portal import AttributionView, ShareView
 
-HOSTILE = 'a <script>alert("1")</script> star \u202egnp\u202c by Amara Diallo\u200b, portrait of Bruno Keller, very detailed'
+HOSTILE = 'a <script>alert("1")</script> \u202egnp\u202c by Amara Diallo\u200b, portrait of Bruno Keller, much detail'
 ARTISTS = [Artist("amara", 1, "Amara Diallo"), Artist("bruno", 1, 'Bruno "Bo" Keller', ("Bruno Keller",))]
 
 
@@ -105,7 +105,7 @@ def recorded(method) -> RecordedAttribution:
         fidelity=998_500_000,
         reading={
             "catalogue_version": 2,
-            "window_end": len(HOSTILE) - 8,
+            "window_end": len(HOSTILE) - 7,
             "players": ["amara"],
             "findings": [
                 {"artist": one.artist_id, "start": one.start, "end": one.end, "alias": one.alias,
