@@ -222,6 +222,7 @@ def _cost_beside_generation(
 
 
 def _whole_workers(bench: Bench, naive_seconds: float) -> None:
+    from attribution import jobs
     from attribution.results import attributed_images
     from cli.images import generate
     from database.engine import session
@@ -259,6 +260,8 @@ def _whole_workers(bench: Bench, naive_seconds: float) -> None:
                     raise RuntimeError("a worker ended before its work was done")
                 with session(Role.ATTRIBUTION) as opened:
                     done = len(attributed_images(opened, names))
+                    if reasons := jobs.status(opened).reasons:
+                        raise RuntimeError(f"images that cannot be attributed: {'; '.join(reasons)}")
         finally:
             for worker in workers:
                 worker.terminate()
