@@ -6,6 +6,7 @@ from benchmarks.harness import Bench
 from benchmarks.validity import games, true_game
 from benchmarks.validity.statistics import Estimate
 from benchmarks.validity.true_game import CEILING, METHODS, NOISE, TrueGame
+from database.errors import Invalid
 
 
 def measure(bench: Bench) -> None:
@@ -13,8 +14,13 @@ def measure(bench: Bench) -> None:
     with bench.stage("play games on the miniature"):
         played = games.play(games.asked(bench.quick))
     note_games(bench, played)
-    for judge in true_game.JUDGES:
-        note_true_game(bench, TrueGame.read(judge=judge), judge)
+    try:
+        truths = {judge: TrueGame.read(judge=judge) for judge in true_game.JUDGES}
+    except Invalid as error:
+        bench.console.print(error.message)
+        return
+    for judge, truth in truths.items():
+        note_true_game(bench, truth, judge)
 
 
 def note_games(bench: Bench, played: list[games.Played]) -> None:

@@ -198,6 +198,11 @@ def read(file: Path = KEPT) -> list[Played]:
         ) from error
 
 
+def kept_weights_sha256(file: Path = KEPT) -> str:
+    """The hash of the weights that the kept games were played on, hexadecimal."""
+    return str(json.loads(file.read_text(encoding="utf-8"))["weights_sha256"])
+
+
 @dataclass(frozen=True, slots=True)
 class Effectless:
     """What names without effect are given."""
