@@ -55,8 +55,8 @@ def status(
         ("Why images failed", found.failures),
     ):
         if reasons:
-            rows = [(number, escape(why)) for why, number in reasons.items()]
-            show(table(title, ("images", "reason"), rows, right=("images",)))
+            given = [(number, escape(why)) for why, number in reasons.items()]
+            show(table(title, ("images", "reason"), given, right=("images",)))
     if found.failures:
         show("next: put right what the reasons name, then `royalty attribution retry`")
 
