@@ -70,8 +70,12 @@ def test_the_auditor_computes_drawn_games_and_seeds_again(attributed: str, tiny:
 ALTERED = [
     ("coalition_value", "value = value + 1000 * (coalition & 1)", "phi"),
     ("attribution_share", "standard_error = standard_error + 1", "standard error"),
-    ("attribution_share", "prompt_share_ppb = prompt_share_ppb - 1", "share over the prompt's seeds"),
-    ("attribution_share", "prompt_standard_error_ppb = 0", "standard error of the prompt"),
+    ("attribution_share", "prompt_share_ppb = abs(prompt_share_ppb - 1)", "share over the prompt's seeds"),
+    (
+        "attribution_share",
+        "prompt_standard_error_ppb = prompt_standard_error_ppb + 1",
+        "standard error of the prompt",
+    ),
     ("attribution", "further_seeds = NULL", "further seeds"),
     ("attribution", "orders = orders + 2, denominator = denominator + 2", "marginals of drawn orders"),
 ]
@@ -127,7 +131,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("new", {"seeds_permille": 10}, "with one seed 0"),
     ("new", {"maximum_exact_players": 13}, "from 2 to 12"),
     ("new", {"maximum_players": 7}, "from 8 to 30"),
-    ("new", {"maximum_players": 30}, "at least 930 pictures"),
+    ("new", {"maximum_players": 30, "maximum_renders": 900}, "at least 930 pictures"),
     ("new", {"maximum_renders": 100}, "at least 482 pictures"),
     ("new", {"standard_error": 0}, "standard_error is 0"),
     ("new", {"protocol_steps": 0}, "protocol_steps is 0"),
