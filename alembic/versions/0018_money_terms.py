@@ -54,7 +54,10 @@ def downgrade() -> None:
     execute(
         _released("settlement/sql/0001_settlement_guard.sql", "CREATE FUNCTION guard.check_statements", "$$;")
     )
+    for name in ("check_key", "check_account"):
+        execute(_released("database/sql/0011_ddl_fence.sql", f"CREATE FUNCTION guard.{name}", "$$;"))
     execute("""
+        ALTER FUNCTION guard.check_statements() SECURITY DEFINER;
         DROP TABLE settlement.recoupment, settlement.tax_reversal, settlement.tax_determination, settlement.reserve_use,
             settlement.reserve, settlement.conversion, settlement.statement_column, settlement.advance,
             settlement.reserve_version, settlement.tax_profile_version, settlement.fx_rate;

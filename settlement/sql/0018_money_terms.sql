@@ -236,7 +236,7 @@ CALL guard.make_append_only('settlement.recoupment');
 
 -- A conversion is floor(source x rate), at a rate from its currency to the payee's.
 CREATE FUNCTION guard.check_conversions() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     broken text;
 BEGIN
@@ -254,17 +254,17 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_conversions() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_conversions() FROM PUBLIC;
 CREATE TRIGGER converted_once_by_the_rate AFTER INSERT ON settlement.conversion
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_conversions();
 ALTER TABLE settlement.conversion ENABLE ALWAYS TRIGGER converted_once_by_the_rate;
 
--- No reserve gives more than was taken. The lock makes transactions that write uses wait for each other.
+-- No reserve gives more than was taken.
 CREATE FUNCTION guard.check_reserve_uses() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     broken text;
 BEGIN
-    PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('settlement.reserve', 0));
     SELECT r.period_id || '/' || r.payee_id || '/' || r.currency INTO broken
     FROM (SELECT DISTINCT payee_id, currency, taken_in FROM added) AS a
     JOIN ONLY settlement.reserve AS r
@@ -280,17 +280,17 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_reserve_uses() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_reserve_uses() FROM PUBLIC;
 CREATE TRIGGER reserve_never_below_zero AFTER INSERT ON settlement.reserve_use
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_reserve_uses();
 ALTER TABLE settlement.reserve_use ENABLE ALWAYS TRIGGER reserve_never_below_zero;
 
 -- No advance is recouped beyond what was paid.
 CREATE FUNCTION guard.check_recoupments() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     broken text;
 BEGIN
-    PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('settlement.recoupment', 0));
     SELECT a.advance_id INTO broken
     FROM (SELECT DISTINCT advance_id FROM added) AS n
     JOIN ONLY settlement.advance AS a ON a.advance_id = n.advance_id
@@ -304,6 +304,7 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_recoupments() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_recoupments() FROM PUBLIC;
 CREATE TRIGGER advance_never_below_zero AFTER INSERT ON settlement.recoupment
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_recoupments();
 ALTER TABLE settlement.recoupment ENABLE ALWAYS TRIGGER advance_never_below_zero;
@@ -311,7 +312,7 @@ ALTER TABLE settlement.recoupment ENABLE ALWAYS TRIGGER advance_never_below_zero
 -- A statement is in its payee's payout currency; what it opens with is what the last one closed with, in every column; its
 -- numbers have no gap; what its foreign columns were converted into is its own column's exchange.
 CREATE OR REPLACE FUNCTION guard.check_statements() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     broken text;
 BEGIN
@@ -350,7 +351,7 @@ END
 $$;
 
 CREATE FUNCTION guard.check_columns() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     broken text;
 BEGIN
@@ -381,9 +382,56 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_columns() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_columns() FROM PUBLIC;
 CREATE TRIGGER column_of_a_statement AFTER INSERT ON settlement.statement_column
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_columns();
 ALTER TABLE settlement.statement_column ENABLE ALWAYS TRIGGER column_of_a_statement;
+
+-- One writer at a time, as of refunds: two at once would each be right alone.
+CREATE TRIGGER in_turn BEFORE INSERT ON settlement.reserve_use FOR EACH STATEMENT EXECUTE FUNCTION guard.write_in_turn();
+CREATE TRIGGER in_turn BEFORE INSERT ON settlement.recoupment FOR EACH STATEMENT EXECUTE FUNCTION guard.write_in_turn();
+ALTER TABLE settlement.reserve_use ENABLE ALWAYS TRIGGER in_turn;
+ALTER TABLE settlement.recoupment ENABLE ALWAYS TRIGGER in_turn;
+
+-- The keys and accounts of the posting matrix, those of money terms with them: see 0011.
+CREATE OR REPLACE FUNCTION guard.check_key() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    refused text;
+BEGIN
+    IF session_user <> 'payer' THEN
+        RETURN NULL;
+    END IF;
+    SELECT key INTO refused FROM added
+        WHERE split_part(key, ':', 1) IN ('sale', 'refund', 'run', 'statement', 'advance', 'remittance') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'journal % is not for payer to post', refused
+            USING ERRCODE = 'insufficient_privilege', CONSTRAINT = 'journal_key_of_its_writer';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE OR REPLACE FUNCTION guard.check_account() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    refused record;
+BEGIN
+    SELECT a.code, a.class, c.class AS expected INTO refused FROM added AS a
+        JOIN (VALUES ('bank', 'asset'), ('receivable', 'asset'), ('payout_clearing', 'liability'),
+                     ('royalties_payable', 'liability'), ('suspense_pending', 'liability'),
+                     ('suspense_unattributed', 'liability'), ('suspense_unclaimed', 'liability'),
+                     ('tax_collected', 'liability'), ('revenue', 'income'), ('royalty_expense', 'expense'),
+                     ('reserve', 'liability'), ('tax_withheld', 'liability'), ('advances', 'asset'),
+                     ('fx_position', 'asset'))
+            AS c (name, class) ON c.name = split_part(a.code, ':', 1)
+        WHERE c.class <> a.class LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'account % is of class %, not %', refused.code, refused.expected, refused.class
+            USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'account_class_of_its_name';
+    END IF;
+    RETURN NULL;
+END
+$$;
 
 -- Grants --------------------------------------------------------------------------------------------------------------
 
@@ -404,7 +452,6 @@ BEGIN
         EXECUTE format('ALTER TABLE settlement.%I ENABLE ROW LEVEL SECURITY', relation);
         EXECUTE format('CREATE POLICY own ON settlement.%I FOR SELECT TO portal'
                        ' USING (payee_id = ANY (ARRAY(SELECT a.payee_id FROM access.payee_access AS a)))', relation);
-        EXECUTE format('CREATE POLICY guard_all ON settlement.%I FOR SELECT TO royalty_guard USING (true)', relation);
     END LOOP;
     EXECUTE 'CREATE POLICY approver_all ON settlement.advance FOR SELECT TO approver USING (true)';
 END
