@@ -139,6 +139,47 @@ def _chosen(images: Sequence[str], period_id: str | None, sample: int | None) ->
     return list(random.sample(cited, min(sample or len(cited), len(cited))))
 
 
+@group.command("read")
+def read_one(
+    prompt: Annotated[str, typer.Argument(help="A prompt as logged, in quotation marks.")],
+    artists: Annotated[
+        list[str] | None, typer.Option("--artist", help="Id of an artist the platform says is named.")
+    ] = None,
+) -> None:
+    """Show which artists of the catalogue a prompt names: which words, which alias, and why; and why others do not."""
+    from attribution.catalogue import artists as catalogue
+    from attribution.game import build_game
+    from attribution.name_index import NameIndex
+    from cli.model import configured_model
+
+    with session(Role.ATTRIBUTION) as opened:
+        known = catalogue(opened)
+    if not known:
+        raise NotFound("there are no artists yet; `royalty catalogue load FILE`")
+    window_end = configured_model().window_end(prompt)
+    game = build_game(prompt, NameIndex(known), window_end=window_end, explicit=artists or ())
+    rows = [
+        (
+            escape(finding.words),
+            escape(f"{finding.rule} {finding.alias!r} of {finding.artist_id}"),
+            finding.distance or None,
+            f"[green]{finding.verdict}[/green]" if finding.artist_id in game.artists else finding.verdict,
+            escape(finding.why) + ("" if finding.in_window else ", beyond the text window: earns nothing"),
+        )
+        for finding in game.reading.findings
+    ]
+    columns = ("words", "match", "letters off", "read as", "why")
+    show(
+        table("Words like an artist's name", columns, rows, right=("letters off",))
+        if rows
+        else "no such words"
+    )
+    show(f"artists: {escape(', '.join(game.artists)) or 'nobody'}")
+    show(f"canonical prompt: {escape(game.canonical_prompt)!r}")
+    if game.artists:
+        show(f"content alone: {escape(game.prompt(1))!r}")
+
+
 def _show_verification(found: "Verification") -> None:
     """One image, coalition by coalition and player by player."""
     coalitions = [
