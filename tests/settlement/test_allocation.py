@@ -169,3 +169,42 @@ def test_nobody_without_a_contract_is_forgotten() -> None:
         Part("C", "pay-dev", 6),
         Part("art-9", None, 4),
     ]
+
+
+@given(
+    st.dictionaries(ids, st.integers(-(10**12), 10**15), min_size=2, max_size=12),
+    st.integers(0, PPB),
+    st.randoms(use_true_random=False),
+)
+def test_splitting_a_pool_in_two_moves_no_more_than_rounding(
+    bases: dict[str, int], rate: int, random
+) -> None:
+    """One pool or two: the sum differs by the second floor, a sale by the unit of each largest remainder."""
+    whole = pool_slices(bases, rate)
+    names = [name for name in bases if random.random() < 0.5]
+    halves = pool_slices({n: bases[n] for n in names}, rate) | pool_slices(
+        {n: base for n, base in bases.items() if n not in names}, rate
+    )
+    assert 0 <= sum(whole.values()) - sum(halves.values()) <= 1
+    assert all(abs(whole[name] - halves[name]) <= 2 for name in bases)
+
+
+@given(
+    totals,
+    shares(),
+    st.lists(st.integers(1, 10**9), min_size=1, max_size=6),
+    st.integers(0, 6),
+)
+def test_refunding_everything_returns_everything(
+    amount: int, shares: dict[str, int], refunds: list[int], late: int
+) -> None:
+    """Whatever the steps, and whenever a line was made of what was left by then."""
+    price = sum(refunds)
+    lines = [(part.micros, 0) for part in allocate_slice(amount, shares, {})]
+    before = sum(refunds[:late])
+    if before < price:
+        # What waited is divided after some of the refunds, net of them.
+        rest = amount - reversed_part(amount, before, price)
+        lines = [(part.micros, before) for part in allocate_slice(rest, shares, {})]
+        assert sum(micros for micros, _ in lines) + reversed_part(amount, before, price) == amount
+    assert all(reversed_part(micros, price - since, price - since) == micros for micros, since in lines)

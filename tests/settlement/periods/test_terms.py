@@ -376,3 +376,38 @@ def test_permuting_what_arrives_changes_nothing(db: Session) -> None:
             )
             savepoint.rollback()
     assert found[0] == found[1] == found[2]
+
+
+def test_refunding_everything_leaves_nobody_anything(db: Session) -> None:
+    """Royalties, pools, what is pending, unattributed, released and given to the fallback key: all exact."""
+    terms = TERMS.replace("dispute:", f"{FALLBACK.replace('2, key', '1, key')}\n  dispute:")
+    load_terms(db, terms)
+    add_images(db, "img", "none", "open")
+    attribute(db, "img", {"C": 333_333_333, "art-1": 333_333_333, "art-3": 222_222_222, "art-4": 111_111_112})
+    cannot_attribute(db, "none")
+    sold = {}
+    for number in range(12):
+        name, base = f"sale-{number:02}", 10**7 + 7 * number + 1
+        sold[name] = base
+        sell(
+            db,
+            name,
+            7,
+            ("img", "none", "open", "img")[number % 4],
+            (None, "table-spread", "domain")[number % 3],
+            base,
+        )
+    settle_in(db, "2026-07")
+    # A part before anything is released, a part with it, the rest afterwards.
+    for number, (name, base) in enumerate(sold.items()):
+        if number % 2:
+            refund(db, f"a-{name}", name, 8, base // 3)
+    load_terms(db, f'contracts:\n{THREE}2026-08-31, splits: {{pay-1: "33.3333333", pay-3: "66.6666667"}}}}\n')
+    settle_in(db, "2026-08")
+    assert {kind for kind, _ in lines(db, "2026-08").values()} == {"late", "refund"}
+    attribute(db, "open", {"C": 0, "art-3": 1, "art-4": 999_999_999})
+    settle_in(db, "2026-09")
+    for number, (name, base) in enumerate(sold.items()):
+        refund(db, f"b-{name}", name, 10, base - base // 3 if number % 2 else base)
+    settle_in(db, "2026-10")
+    assert held(db) == {}
