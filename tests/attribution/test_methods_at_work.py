@@ -77,7 +77,7 @@ ALTERED = [
         "standard error of the prompt",
     ),
     ("attribution", "further_seeds = NULL", "further seeds"),
-    ("attribution", "orders = orders + 2, denominator = denominator + 2", "marginals of drawn orders"),
+    ("attribution", "orders = orders + 2, denominator = denominator + 2", "phi"),
 ]
 
 
