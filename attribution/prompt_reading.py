@@ -79,7 +79,8 @@ _NEITHER = frozenset("or nor noch ni ou oder o ani ne of of eller nem neither al
 """Words that continue a list of names taken back."""
 
 _EXCLUDES = frozenset(
-    "no not without exclude excluding excluded avoid minus remove omit unwanted ban banned forbidden negative neg".split()
+    "no not without exclude excluding excluded avoid minus remove omit unwanted ban banned forbidden negative "
+    "neg".split()
 )
 """Words that open a list of what is not wanted, before a colon."""
 
@@ -93,8 +94,9 @@ _BREAKS_A_NAME = frozenset("in on at by with and or of the a an for from to as s
 
 _WHERE_ABROAD = frozenset("en in i v u nel nella dans sur chez em no na mit vor bei auf with w we ve".split())
 _FUNCTION_WORDS = frozenset(
-    "a an the in on at by with and or of for from to into onto over under behind near beside next through across around "
-    "after before while as like up down out off away alone together his her their its is was who that which".split()
+    "a an the in on at by with and or of for from to into onto over under behind near beside next through "
+    "across around after before while as like up down out off away alone together his her their its is "
+    "was who that which".split()
 )
 _WEAK_DEPICTIONS = frozenset("with featuring showing behind near beside about depicting".split()) | {
     "next to"
@@ -319,9 +321,9 @@ class _Reader:
             return listed.verdict, f"in a list with {listed.words!r}"
         if self._possessive_of_work(candidate):
             return Verdict.MENTION, "a work of the artist's"
-        if left is not None and not (right and self._by_its_maker(candidate, left)):
-            if left.phrase not in _WEAK_DEPICTIONS or not self._describes(candidate):
-                return left.kind, f"preceded by {left.phrase!r}"
+        weak = left is not None and left.phrase in _WEAK_DEPICTIONS and self._is_no_person(candidate)
+        if left is not None and not weak and not (right and self._by_its_maker(candidate, left)):
+            return left.kind, f"preceded by {left.phrase!r}"
         if action := self._action_after(candidate, pattern):
             return Verdict.DEPICTED, f"followed by {action!r}"
         return Verdict.MENTION, f"followed by {right!r}" if right else "named"
@@ -524,8 +526,10 @@ class _Reader:
         following = self._word(at + 1) if not self._breaks(at + 1) else ""
         return following if following in ("style", "styled", "technique", "aesthetic") else word
 
-    def _describes(self, candidate: Candidate) -> bool:
-        """Whether the name stands before what is to look so: "with Hokusai waves"."""
+    def _is_no_person(self, candidate: Candidate) -> bool:
+        """Whether the name is a work's, "next to a Monet", or says how things look: "with Hokusai waves"."""
+        if candidate.first > 0 and self._word(candidate.first - 1) in ("a", "an"):
+            return True
         at = candidate.last + 1
         word = self._word(at)
         plain = word in english() and not self._capital_at(at) and word not in _FUNCTION_WORDS | ACTIONS
@@ -658,9 +662,9 @@ class _Reader:
         at = candidate.last + 1
         if self._word(at) == "the" and self._word(at + 1) in OCCUPATIONS and not self._breaks(at + 1):
             return f"'the {self._word(at + 1)}' is another of the name"
-        if not self._breaks(candidate.first) and self._word(candidate.first - 1) in OCCUPATIONS:
-            if candidate.last > candidate.first:
-                return f"{self._word(candidate.first - 1)!r} is another of the name"
+        before = "" if self._breaks(candidate.first) else self._word(candidate.first - 1)
+        if before in OCCUPATIONS and candidate.last > candidate.first:
+            return f"{before!r} is another of the name"
         name = self._word(candidate.first)
         if candidate.first == candidate.last and not self._left_style(candidate.first):
             for tells, namesakes in NAMESAKES:

@@ -1,9 +1,9 @@
 """How well prompts are read, and how fast: python -m benchmarks.prompt_reading [--held-out] [--quick] [--json FILE].
 
-The labelled set is tests/attribution/prompts (its README says how it was made). Counted are namings, one for each artist
-of each prompt: precision is the part of what the reader found that is labelled, recall the part of what is labelled
-that the reader found. Failures of the development prompts are listed with the reader's own explanation; of the held-out
-hundred nothing is shown but counts.
+The labelled set is tests/attribution/prompts (its README says how it was made). Counted are namings, one for each
+artist of each prompt: precision is the part of what the reader found that is labelled, recall the part of what is
+labelled that the reader found. Failures of the development prompts are listed with the reader's own explanation; of
+the held-out hundred nothing is shown but counts.
 """
 
 import argparse
