@@ -11,7 +11,7 @@ from api import documentation, problems
 from api.limits import AttemptLimit
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
-from api.routers import catalogue, ingestion, monitoring, operations, portal, tokens, webhooks
+from api.routers import advances, catalogue, ingestion, monitoring, operations, portal, tokens, webhooks
 from attribution.jobs import images_per_second, unfinished_jobs
 from database.engine import session
 from database.migrate import newest_revision
@@ -65,6 +65,7 @@ def create_app() -> FastAPI:
         catalogue.router,
         portal.router,
         operations.router,
+        advances.router,
         webhooks.router,
         monitoring.router,
         documentation.router,

@@ -229,6 +229,10 @@ def _amount(value: Any) -> int:
     return micros
 
 
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,2}", value) else value
+
+
 def _exchange(value: Any) -> int:
     value = _decimal(value)
     try:
@@ -480,7 +484,8 @@ class _Reserve(_Entry):
     payee: _Id
     valid_from: date
     rate: _Percentage
-    release: dict[Annotated[int, Field(gt=0, lt=1_000)], _Percentage] = {}
+    # A key of JSON is text.
+    release: dict[Annotated[int, BeforeValidator(_whole), Field(gt=0, lt=1_000)], _Percentage] = {}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -72,14 +72,20 @@ class CurrencyAnswer(BaseModel):
 
 
 class PayeeTotalsAnswer(BaseModel):
-    """One payee's summary: opening + royalties + late + refunds + payments = closing."""
+    """One payee's column in one currency: opening and what moved make the closing. A foreign one is converted."""
 
     payee: str
     currency: str
     opening: Money
     royalties: Money
     late: Money
+    adjustments: Money
     refunds: Money
+    reserves: Money
+    recoupment: Money
+    tax: Money
+    claims: Money
+    fx: Money
     payments: Money
     closing: Money
 

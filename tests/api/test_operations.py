@@ -114,6 +114,33 @@ def test_a_payout_batch_from_plan_to_paid(client: TestClient, maker, checker, lo
     assert balance["balance"]["amount"] == "0.000000"
 
 
+def test_an_advance_from_agreed_to_paid(client: TestClient, maker, checker, login) -> None:
+    sell()
+    agreed = {"id": "advance-1", "payee": "pay-1", "amount": "500.00", "reason": "album"}
+    made = client.post("/v1/advances", headers=maker, json=agreed)
+    assert made.json() == {
+        "id": "advance-1",
+        "payee": "pay-1",
+        "amount": {"amount": "500.000000", "currency": "EUR"},
+        "maker": "maker",
+        "checker": None,
+    }
+    assert client.post("/v1/advances", headers=maker, json=agreed).json() == made.json()
+    other = client.post("/v1/advances", headers=maker, json=agreed | {"amount": "501"})
+    assert other.status_code == 409 and "is recorded otherwise" in other.json()["detail"]
+    paid = {"paid_at": "2026-10-02T00:00:00Z"}
+    early = client.post("/v1/advances/advance-1/pay", headers=maker, json=paid)
+    assert early.status_code == 403 and "not approved" in early.json()["detail"]
+    own = login("maker2", ["payouts:approve"])
+    assert client.post("/v1/advances/advance-9/approve", headers=own).status_code == 404
+    assert client.post("/v1/advances/advance-1/approve", headers=checker).json()["checker"] == "checker"
+    assert client.post("/v1/advances/advance-1/pay", headers=maker, json=paid).status_code == 200
+    future = client.post(
+        "/v1/advances/advance-1/pay", headers=maker, json={"paid_at": "2999-01-01T00:00:00Z"}
+    )
+    assert future.status_code == 422
+
+
 def test_nobody_approves_her_own(client: TestClient, maker, login) -> None:
     """The scopes keep the two apart; a token of another issuer's making would still meet the database."""
     settle()

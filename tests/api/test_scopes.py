@@ -64,6 +64,10 @@ NEEDS: dict[str, set[str]] = {
     "POST /v1/payout-batches/{batch}/submit": {"payouts:write"},
     "GET /v1/payout-batches/{batch}/file": {"payouts:write"},
     "POST /v1/payout-outcomes": {"payouts:write"},
+    "POST /v1/advances": {"payouts:write"},
+    "GET /v1/advances/{advance}": _READ_PAYOUTS,
+    "POST /v1/advances/{advance}/approve": {"payouts:approve"},
+    "POST /v1/advances/{advance}/pay": {"payouts:write"},
 }
 
 

@@ -1,0 +1,112 @@
+"""Advances: agreed by one person, approved by another, paid, and recouped by later closes."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import AwareDatetime, BaseModel, Field
+from sqlalchemy.orm import Session
+
+from api.access import Asker, allowing
+from api.amounts import Money, money
+from api.roles import acting
+from database.engine import session
+from database.errors import Invalid
+from database.roles import Role
+from settlement.advances import (
+    Advance,
+    approval_of_advance,
+    approve_advance,
+    find_advance,
+    pay_advance,
+    record_advance,
+)
+from settlement.money import from_decimal
+
+router = APIRouter(tags=["operations"])
+
+_READ = ("payouts:write", "payouts:approve")
+_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+AdvanceId = Annotated[str, Path(pattern=_ID, examples=["advance-1"])]
+
+
+class NewAdvance(BaseModel):
+    """An advance as agreed, in the payee's payout currency."""
+
+    id: Annotated[str, Field(pattern=_ID, examples=["advance-1"])]
+    payee: Annotated[str, Field(pattern=_ID, examples=["pay-1"])]
+    amount: Annotated[
+        str, Field(max_length=20, description="Decimal string, above zero.", examples=["500.00"])
+    ]
+    reason: Annotated[str, Field(min_length=1, max_length=500, examples=["album 2027"])]
+
+
+class PaidAdvance(BaseModel):
+    """When the bank paid it."""
+
+    paid_at: AwareDatetime
+
+
+class AdvanceAnswer(BaseModel):
+    """An advance and who stands for it."""
+
+    id: str
+    payee: str
+    amount: Money
+    maker: str
+    checker: str | None = Field(description="null: nobody has approved it yet.")
+
+
+@router.post(
+    "/v1/advances", **allowing("payouts:write", problems=(404, 409, 422)), summary="Record an advance"
+)
+def create_advance(asker: Asker, wanted: NewAdvance) -> AdvanceAnswer:
+    """Record an advance as agreed. Sent twice, it is recorded once; another person approves it."""
+    with session(Role.SETTLEMENT) as opened:
+        amount = from_decimal(wanted.amount)
+        record_advance(opened, wanted.id, wanted.payee, amount, actor=asker.username, reason=wanted.reason)
+        return _answer(opened, find_advance(opened, wanted.id))
+
+
+@router.get("/v1/advances/{advance}", **allowing(*_READ, problems=(404, 422)), summary="One advance")
+def read_advance(advance: AdvanceId) -> AdvanceAnswer:
+    """An advance, and who has approved it."""
+    with session(Role.SETTLEMENT) as opened:
+        return _answer(opened, find_advance(opened, advance))
+
+
+@router.post(
+    "/v1/advances/{advance}/approve",
+    **allowing("payouts:approve", problems=(404, 409, 422)),
+    summary="Approve an advance",
+)
+def approve_one(asker: Asker, advance: AdvanceId) -> AdvanceAnswer:
+    """Approve an advance that another person recorded."""
+    with acting(Role.APPROVER) as opened:
+        approve_advance(opened, advance, checker=asker.username)
+        return _answer(opened, find_advance(opened, advance))
+
+
+@router.post(
+    "/v1/advances/{advance}/pay",
+    **allowing("payouts:write", problems=(404, 409, 422)),
+    summary="Say that an advance was paid",
+)
+def pay_one(asker: Asker, advance: AdvanceId, paid: PaidAdvance) -> AdvanceAnswer:
+    """Post that an approved advance was paid: closes recoup it from then on. Sent twice, it is posted once."""
+    if paid.paid_at > datetime.now(UTC):
+        raise Invalid("paid_at is in the future: say when the bank has paid it")
+    with session(Role.SETTLEMENT) as opened:
+        pay_advance(opened, advance, paid_at=paid.paid_at, actor=asker.username)
+        return _answer(opened, find_advance(opened, advance))
+
+
+def _answer(opened: Session, advance: Advance) -> AdvanceAnswer:
+    approval = approval_of_advance(opened, advance)
+    return AdvanceAnswer(
+        id=advance.advance_id,
+        payee=advance.payee_id,
+        amount=money(advance.amount_micros, advance.currency),
+        maker=advance.actor,
+        checker=approval.checker if approval else None,
+    )
