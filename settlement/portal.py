@@ -263,7 +263,9 @@ def statement_lines(session: Session, statement_id: str, *, after: int, limit: i
         NotFound: there is no such statement, or it is not the user's.
     """
     statement = session.execute(
-        text("SELECT payee_id, period_id, currency FROM settlement.statement WHERE statement_id = :id"),
+        text(
+            "SELECT statement_id, payee_id, period_id, currency FROM settlement.statement WHERE statement_id = :id"
+        ),
         {"id": statement_id},
     ).one_or_none()
     if statement is None:
