@@ -107,7 +107,7 @@ class PayeeDifference:
 
 
 def differences(this: RunTotals, last: RunTotals | None) -> list[PayeeDifference]:
-    """Earnings (royalties, late, adjustments, refunds) beside the last period's, by payee and currency in byte order."""
+    """Earnings (royalties, late, adjustments, refunds) beside the last period's, by payee and currency."""
     earned: dict[tuple[str, str], list[int]] = {}
     for position, totals in enumerate((last, this)):
         for payee in totals.payees if totals is not None else ():

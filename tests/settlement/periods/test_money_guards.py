@@ -101,7 +101,7 @@ def test_a_refund_of_everything_gives_all_of_it_back(closed: Session) -> None:
     assert (usd.refunds, usd.reserves, usd.tax, usd.fx) == (-168_000, 33_600, 50_400, 84_000)
     assert (eur.refunds, eur.reserves, eur.tax, eur.fx) == (-84_000, 16_800, 8_400, -75_600)
     assert eur.closing == -134_400
-    left = dict(
+    left: dict[str, int] = dict(
         closed.execute(
             text(
                 "SELECT code, sum(amount)::bigint FROM ledger.account AS a JOIN ledger.posting AS p"
