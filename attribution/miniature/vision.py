@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from attribution.miniature.artists import VISIBLE_ARTISTS
 from attribution.miniature.autoencoder import decode, encode
 from attribution.miniature.budget import Budget
 from attribution.miniature.drawing import PIXELS, PLACES, SHAPES, SIZES, Scene, blank
@@ -20,6 +21,9 @@ EMBEDDING = 32
 
 _COMMON, _SHAPE, _LAYOUT, _PALETTE = 0.5, 0.6, 0.2, 0.5
 """Weights of attributes beside the style's 1: what all pictures share, shape, place and size, mean colour."""
+
+_CONTENT = 2 + len(("", *SHAPES)) + 2
+"""Attributes in front of the styles: what all pictures share, the blank, shapes, place and size."""
 
 _LEARNING_RATE = 1.5e-3
 _BATCH = 64
@@ -60,10 +64,22 @@ def blank_image() -> torch.Tensor:
     return torch.from_numpy(blank()) * 2 - 1
 
 
+def read_styles(embeddings: torch.Tensor) -> torch.Tensor:
+    """The style weights that embeddings state, shape (count, artists + 1), plain grey last; not clipped.
+
+    Takes `image_embeds` as the tower gives them, shape (count, 32), not normalised.
+    """
+    styles = len(VISIBLE_ARTISTS) + 1
+    return (embeddings @ _basis().T)[:, _CONTENT : _CONTENT + styles]
+
+
 def _rotate(vectors: torch.Tensor) -> torch.Tensor:
+    return vectors @ _basis()[: vectors.shape[1]]
+
+
+def _basis() -> torch.Tensor:
     generator = torch.Generator().manual_seed(20)
-    basis = torch.linalg.qr(torch.randn(EMBEDDING, EMBEDDING, generator=generator)).Q
-    return vectors @ basis[: vectors.shape[1]]
+    return torch.linalg.qr(torch.randn(EMBEDDING, EMBEDDING, generator=generator)).Q
 
 
 def make_tower() -> CLIPVisionModelWithProjection:

@@ -5,11 +5,14 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
+import torch
 
 from attribution.miniature import MINIATURE_PATH
-from attribution.miniature.artists import ARTISTS
+from attribution.miniature.artists import ARTISTS, true_weights
+from attribution.miniature.drawing import Scene
+from attribution.miniature.vision import attributes, read_styles
 from attribution.pipeline import load_model, weights_sha256
-from benchmarks.validity import games
+from benchmarks.validity import games, styles
 from benchmarks.validity.games import MADE_UP, NULL, PAIR, PAST_WINDOW, SEEDS, TRIPLE, Played
 from database.errors import Invalid
 
@@ -110,3 +113,16 @@ def test_kept_games_are_of_the_weights_that_ship_and_within_the_targets() -> Non
         assert max(games.effectless(kept, kind).share) <= 0.02
     assert max(games.unnamed_shares(kept)) == 0
     assert fmean(games.order_right(kept, PAIR)) >= 0.95
+
+
+def test_styles_are_read_off_the_tower_as_they_were_mixed() -> None:
+    model = load_model(device="cpu")
+    assert len(styles.PAIRS) == 3
+    for names in (styles.PAIRS[0], ("Amara Diallo", "Chiyo Moriwaki")):
+        found = styles.style_weights(model, styles.drawn(names), names)
+        truth = true_weights(names)
+        assert found == pytest.approx([float(truth[name]) for name in names], abs=0.08)
+    # Exactly, where the embedding is the attributes' own.
+    weights = torch.tensor([[0.5, 0.0, 0.25, 0.0, 0.0, 0.0, 0.25]])
+    embedding = attributes([Scene("star", "big", "left")], weights, torch.zeros(1, 3, 64, 64))
+    assert read_styles(embedding).tolist()[0] == pytest.approx(weights.tolist()[0], abs=1e-6)
