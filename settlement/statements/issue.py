@@ -409,8 +409,8 @@ _DETAIL = [
     CREATE TEMP TABLE run_detail ON COMMIT DROP AS
     SELECT id, payee_id COLLATE "C" AS payee_id, right(statement_id, 3) AS payout, currency, line COLLATE "C" AS line,
            kind, period, usage_period, usage_date, territory COLLATE "C" AS territory, sale COLLATE "C" AS sale,
-           image COLLATE "C" AS image, model COLLATE "C" AS model, player COLLATE "C" AS player, method, share, distribution_key, rate_card,
-           contract, split, base, slice, amount, corrects
+           image COLLATE "C" AS image, model COLLATE "C" AS model, player COLLATE "C" AS player, method, share,
+           distribution_key, rate_card, contract, split, base, slice, amount, corrects
     FROM settlement.statement_line WHERE period = %(period)s AND payee_id IS NOT NULL
     """,
     "ANALYZE pg_temp.run_detail",
