@@ -310,8 +310,6 @@ TITLES = frozenset(
 )
 """Titles before a surname: somebody of that name, unless a style is asked for."""
 
-TITLES_OF_WORKS = frozenset("the a an le la les il der die das el".split())
-
 ACTIONS = frozenset(
     "is was as wearing holding sitting standing walking riding eating drinking playing fighting smiling "
     "looking posing dressed laughing crying sleeping dancing running driving flying reading writing working "
