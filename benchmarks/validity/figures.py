@@ -78,8 +78,9 @@ def note_true_game(bench: Bench, truth: TrueGame, judge: str) -> None:
             continue
         note(f"LDS, {method}", score.lds)
         note(f"LDS where 2 to 4 are named, {method}", score.lds_of_several)
-        note(f"rank correlation of shares, {method}", score.rank)
-        note(f"order of two named right, {method}", score.order)
+        if judge == true_game.JUDGES[0]:  # the others are a check on it
+            note(f"rank correlation of shares, {method}", score.rank)
+            note(f"order of two named right, {method}", score.order)
     note("values of the prompt game with retrained ones", truth.value_correlation())
     note("the same picture by two trainings on everybody", truth.seen_again())
     note("effect of artists not named, of the pot", truth.unnamed())
