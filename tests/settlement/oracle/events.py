@@ -242,9 +242,10 @@ class Cash(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remittance(Event):
-    """Withheld tax went to the authority."""
+    """Withheld tax went to the authority of a territory."""
 
     entry: str
+    territory: str
     currency: str
     amount: int
 

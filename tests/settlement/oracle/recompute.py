@@ -53,6 +53,8 @@ ITEMS = (
     "fx",
     "payments",
 )
+NAMES = ("card", "artist", "payee")
+"""By which versions say what they are versions of."""
 V = TypeVar("V", bound=Version)
 
 
@@ -123,12 +125,24 @@ class Summary:
 
 
 @dataclass(slots=True)
-class Portion:
-    """A part of a reserve and when it is due."""
+class Held:
+    """What was held back in one period, what is left of it, and the schedule by which it is given back."""
 
+    order: int
     taken: int
-    due: int
     left: int
+    schedule: tuple[tuple[int, int], ...]
+
+    def due(self, order: int) -> int:
+        """What is given back in a period: the schedule's part of what was taken, as far as it is there.
+
+        The parts are differences of cumulative floors, so that they are the whole.
+        """
+        now, before = (
+            self.taken * sum(part for after, part in self.schedule if after <= periods) // PPB
+            for periods in (order - self.order, order - self.order - 1)
+        )
+        return min(self.left, now - before)
 
 
 @dataclass(slots=True)
@@ -156,7 +170,7 @@ class Books:
         self._periods: list[Period] = []
         self._sealed: Period | None = None
         self._all_periods: list[Period] = []
-        self._versions: list[Version] = []
+        self._versions: dict[tuple[type[Version], str], list[Version]] = defaultdict(list)
         self._exchange: dict[str, Exchange] = {}
         self._sales: dict[str, Sale] = {}
         self._open_sales: dict[str, Sale] = {}
@@ -169,8 +183,10 @@ class Books:
         self._reads: dict[str, Read] = {}
         self._lines_of: dict[str, list[Line]] = defaultdict(list)
         self._waiting: list[Line] = []
-        self._portions: dict[tuple[str, str], list[Portion]] = defaultdict(list)
-        self._taxes: dict[tuple[int, str, str, str], TaxGroup] = {}
+        self._reserves: dict[tuple[str, str], list[Held]] = defaultdict(list)
+        self._taxes: dict[tuple[int, str, str], dict[str, TaxGroup]] = defaultdict(
+            lambda: defaultdict(TaxGroup)
+        )
         self._advances: list[tuple[Advance, list[int]]] = []
         self._holds: dict[str, tuple[Hold, list[datetime]]] = {}
         self._claims: dict[str, tuple[Account, int]] = {}
@@ -191,7 +207,8 @@ class Books:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Version):
-            self._versions.append(event)
+            thing = next((getattr(event, name) for name in NAMES if hasattr(event, name)), "")
+            self._versions[type(event), thing].append(event)
             return
         match event:
             case Period():
@@ -232,7 +249,7 @@ class Books:
             case Hold():
                 self._holds[event.hold] = (event, [])
             case HoldClosed():
-                self._holds[event.hold][1].append(event.at)
+                self._holds[event.hold][1].append(event.known)
             case Payout():
                 self._pay(event)
             case PayoutEnded():
@@ -257,7 +274,14 @@ class Books:
             case Remittance():
                 amount = event.amount
                 key = f"remittance:{event.entry}"
-                self._post(event, key, "remittance", event.currency, tax_withheld=amount, bank=-amount)
+                self._post(
+                    event,
+                    key,
+                    "remittance",
+                    event.currency,
+                    bank=-amount,
+                    **{f"tax_withheld:{event.territory}": amount},
+                )
             case _:
                 raise TypeError(f"no rule for {event}")
 
@@ -288,8 +312,8 @@ class Books:
     def _pay(self, event: Payout) -> None:
         if self._sealed is None:
             return
-        terms = self._version(Payee, "payee", event.payee, self._sealed.end - INSTANT, event.known)
-        if terms is None or self._held(event.payee, event.at):
+        terms = self._version(Payee, event.payee, self._sealed.end - INSTANT, event.known)
+        if terms is None or self._held(event.payee, event.known):
             return
         account = (f"royalties_payable:{event.payee}", terms.currency)
         balance = -self.ledger.now(account)
@@ -315,22 +339,18 @@ class Books:
                 self._post(event, key, "payout", currency, bank=amount, **{payable: -amount})
 
     def _held(self, payee: str, at: datetime) -> bool:
+        """Whether any hold is open, by what was known at an instant."""
         return any(
-            hold.payee == payee and hold.at <= at and not any(closed <= at for closed in closings)
+            hold.payee == payee and hold.known < at and not any(closed < at for closed in closings)
             for hold, closings in self._holds.values()
         )
 
-    def _version(
-        self, kind: type[V], name: str, value: str, at: datetime, known_before: datetime
-    ) -> V | None:
-        """The version of a thing that is valid at an instant, of those known before another."""
+    def _version(self, kind: type[V], thing: str, at: datetime, known_before: datetime) -> V | None:
+        """The version of a thing that is valid at an instant, of those known by another."""
         valid = [
             version
-            for version in self._versions
-            if isinstance(version, kind)
-            and (not name or getattr(version, name) == value)
-            and version.at <= at
-            and version.known <= known_before
+            for version in self._versions[kind, thing]
+            if isinstance(version, kind) and version.at <= at and version.known <= known_before
         ]
         return max(valid, key=lambda version: version.at, default=None)
 
@@ -369,11 +389,11 @@ class _Run:
     def _usage(self, at: datetime) -> str:
         return next((p.period for p in self.books._all_periods if p.start <= at < p.end), "")
 
-    def _at(self, kind: type[V], name: str, value: str, at: datetime) -> V | None:
-        return self.books._version(kind, name, value, at, self.period.cutoff - INSTANT)
+    def _at(self, kind: type[V], thing: str, at: datetime) -> V | None:
+        return self.books._version(kind, thing, at, self.period.cutoff - INSTANT)
 
     def _card(self, sale: Sale) -> RateCard:
-        card = self._at(RateCard, "card", sale.card, sale.at)
+        card = self._at(RateCard, sale.card, sale.at)
         assert card is not None, f"{sale.sale} names a card without a version at its time"
         return card
 
@@ -433,9 +453,13 @@ class _Run:
             if kind == "royalty" or reason == "unattributed":
                 self._line(sale, "", "", reason, amount, source, f"suspense_{reason}")
             return reason == "unattributed"
-        if card.spread and any(weight for player, weight in weights.items() if player != CONTENT):
-            weights.pop(CONTENT, None)
-        for player, part in divide(amount, weights).items():
+        # Integer shares that sum to 10^9, however they come about.
+        shares = divide(PPB, weights)
+        artists = {player: share for player, share in shares.items() if player != CONTENT}
+        if card.spread and any(artists.values()):
+            more = divide(shares.get(CONTENT, 0), artists)
+            shares = {player: share + more[player] for player, share in artists.items()}
+        for player, part in divide(amount, shares).items():
             self._player(sale, card, player, part, kind, source)
         return True
 
@@ -446,9 +470,9 @@ class _Run:
         if player == CONTENT:
             to(card.developer, part)
             return
-        out = self._at(OptOut, "artist", player, sale.at)
-        free = self._at(PublicDomain, "artist", player, sale.at)
-        contract = self._at(Contract, "artist", player, sale.at)
+        out = self._at(OptOut, player, sale.at)
+        free = self._at(PublicDomain, player, sale.at)
+        contract = self._at(Contract, player, sale.at)
         if out is not None and out.out:
             self._line(sale, player, "", kind, part, source, "suspense_unattributed")
         elif free is not None and free.free:
@@ -535,13 +559,11 @@ class _Run:
                 moves.append(((line.target, sale.currency), back))
                 continue
             owed[line.payee] += back
-            group = books._taxes.setdefault(
-                (line.order, line.payee, sale.currency, sale.territory), TaxGroup()
-            )
+            group = books._taxes[line.order, line.payee, sale.currency][sale.territory]
             group.total -= back
             given = group.withheld - group.owed() if line.order < self.order else 0
             group.withheld -= given
-            moves.append((("tax_withheld", sale.currency), given))
+            moves.append(((f"tax_withheld:{sale.territory}", sale.currency), given))
             moves.append(((f"royalties_payable:{line.payee}", sale.currency), -given))
             self.items[line.payee, sale.currency]["tax"] += given
         for payee, back in owed.items():
@@ -555,9 +577,9 @@ class _Run:
     def _use_reserve(self, payee: str, currency: str, wanted: int) -> int:
         """Take from what is held back, oldest first."""
         used = 0
-        for portion in self.books._portions[payee, currency]:
-            part = min(portion.left, wanted - used)
-            portion.left -= part
+        for held in self.books._reserves[payee, currency]:
+            part = min(held.left, wanted - used)
+            held.left -= part
             used += part
         return used
 
@@ -577,14 +599,16 @@ class _Run:
     def release(self) -> None:
         """Give an artist who has a contract now what waited for her, line by line."""
         for line in self._waiting("suspense_unclaimed:"):
-            contract = self._at(Contract, "artist", line.player, self.last)
+            if line.order == self.order:
+                continue
+            contract = self._at(Contract, line.player, self.last)
             if contract is None or contract.splits is None:
                 continue
             self._move(line, contract.splits, "released")
 
     def fall_back(self) -> None:
         """Divide what nobody could be found for in time by the published key."""
-        fallback = self._at(Fallback, "", "", self.last)
+        fallback = self._at(Fallback, "", self.last)
         if fallback is None:
             return
         for line in self._waiting("suspense_unclaimed:") + self._waiting("suspense_unattributed"):
@@ -627,9 +651,9 @@ class _Run:
         """Post what the run decides, and draw up the statements."""
         self._post_lines()
         books = self.books
-        payees = sorted({version.payee for version in books._versions if isinstance(version, Payee)})
+        payees = sorted(thing for kind, thing in books._versions if kind is Payee)
         for payee in payees:
-            terms = self._at(Payee, "payee", payee, self.last)
+            terms = self._at(Payee, payee, self.last)
             if terms is not None:
                 self._statement(terms)
 
@@ -646,10 +670,7 @@ class _Run:
                 continue
             self.items[line.payee, line.currency][expected.get(line.kind, "adjustments")] += line.amount
             if line.territory is not None:
-                group = self.books._taxes.setdefault(
-                    (self.order, line.payee, line.currency, line.territory), TaxGroup()
-                )
-                group.total += line.amount
+                self.books._taxes[self.order, line.payee, line.currency][line.territory].total += line.amount
             if line.kind == "fallback":
                 self.journals[f"run:{self.period.period}:fallback:{line.currency}"] += moves
             elif line.player == CONTENT:
@@ -665,7 +686,7 @@ class _Run:
         moves = self.statement_moves[payee]
         currencies = {terms.currency} | {c for name, c in ledger.accounts() if name == account}
         currencies |= {currency for (of, currency) in self.items if of == payee}
-        currencies |= {currency for (of, currency) in books._portions if of == payee}
+        currencies |= {currency for (of, currency) in books._reserves if of == payee}
         for currency in sorted(currencies):
             items = self.items[payee, currency]
             moves += self._reserve(payee, currency, items)
@@ -689,21 +710,17 @@ class _Run:
         self._summarise(terms, currencies)
 
     def _reserve(self, payee: str, currency: str, items: dict[str, int]) -> list[tuple[Account, int]]:
-        portions = self.books._portions[payee, currency]
         released = 0
-        for portion in portions:
-            if portion.due <= self.order:
-                released += portion.left
-                portion.left = 0
-        terms = self._at(Reserve, "payee", payee, self.last)
+        for held in self.books._reserves[payee, currency]:
+            due = held.due(self.order)
+            held.left -= due
+            released += due
+        terms = self._at(Reserve, payee, self.last)
         taken = 0
         if terms is not None:
             earned = items["royalties"] + items["late"] + items["adjustments"]
             taken = max(0, earned) * terms.rate // PPB
-            names = {f"{place:09}": part for place, (_, part) in enumerate(terms.schedule)}
-            for (after, _), part in zip(terms.schedule, divide(taken, names).values(), strict=True):
-                portions.append(Portion(self.order, self.order + after, part))
-            portions.sort(key=lambda portion: (portion.taken, portion.due))
+            self.books._reserves[payee, currency].append(Held(self.order, taken, taken, terms.schedule))
         items["reserves"] += released - taken
         return [
             ((f"royalties_payable:{payee}", currency), taken - released),
@@ -711,20 +728,17 @@ class _Run:
         ]
 
     def _tax(self, payee: str, currency: str, items: dict[str, int]) -> list[tuple[Account, int]]:
-        terms = self._at(TaxProfile, "payee", payee, self.last)
+        terms = self._at(TaxProfile, payee, self.last)
         if terms is None:
             return []
-        withheld = 0
-        for (order, of, source, territory), group in self.books._taxes.items():
-            if (order, of, source) == (self.order, payee, currency):
-                group.rate = terms.rates.get(territory, terms.otherwise)
-                group.withheld = group.owed()
-                withheld += group.withheld
-        items["tax"] -= withheld
-        return [
-            ((f"royalties_payable:{payee}", currency), withheld),
-            (("tax_withheld", currency), -withheld),
-        ]
+        moves: list[tuple[Account, int]] = []
+        for territory, group in self.books._taxes[self.order, payee, currency].items():
+            group.rate = terms.rates.get(territory, terms.otherwise)
+            group.withheld = group.owed()
+            items["tax"] -= group.withheld
+            moves.append(((f"royalties_payable:{payee}", currency), group.withheld))
+            moves.append(((f"tax_withheld:{territory}", currency), -group.withheld))
+        return moves
 
     def _recoup(self, terms: Payee, moves: Sequence[tuple[Account, int]]) -> list[tuple[Account, int]]:
         account = (f"royalties_payable:{terms.payee}", terms.currency)
@@ -766,9 +780,11 @@ class _Run:
         columns.setdefault(terms.currency, Column())
         summary = Summary(self.period.period, payee, terms.currency, columns)
         closing = columns[terms.currency].closing
-        if self.books._held(payee, self.last):
+        if closing <= 0:
+            pass
+        elif self.books._held(payee, self.period.cutoff):
             summary.held = closing
-        elif closing < terms.minimum or closing < 0:
+        elif closing < terms.minimum:
             summary.below_minimum = closing
         else:
             summary.below_unit = closing % unit(terms.currency)

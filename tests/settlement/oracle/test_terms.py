@@ -74,7 +74,7 @@ def test_a_later_refund_gives_back_the_difference_of_the_tax() -> None:
     assert column(books, "2026-01").moves["tax"] == -299
     assert column(books, "2026-02").moves["tax"] == 149
     assert column(books, "2026-02").moves["refunds"] == -499
-    assert books.ledger.now(("tax_withheld", "EUR")) == -150
+    assert books.ledger.now(("tax_withheld:US", "EUR")) == -150
 
 
 def test_reserves_are_held_before_tax_used_oldest_first_and_released_on_schedule() -> None:
