@@ -167,7 +167,9 @@ def noise_table(truths: Mapping[str, TrueGame]) -> str:
     return "\n".join(rows)
 
 
-def _cell(estimate: Estimate) -> str:
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "not trained"
     return f"{estimate.value:.3f} ± {estimate.standard_error:.3f} (n {estimate.count})"
 
 

@@ -251,15 +251,15 @@ class TrueGame:
             found.append([rank_correlation(predicted, original.retrained)])
         return jackknife(found)
 
-    def repeated(self) -> Estimate:
-        """Rank correlation of the values of models trained on the same works with other draws."""
+    def repeated(self) -> Estimate | None:
+        """Rank correlation of the values of models trained on the same works with other draws; None: there are none."""
         found: list[list[float]] = []
         for original in self.originals:
             own = np.array(original.foretold)
             there = ~np.isnan(own)
             if there.sum() > len(PLAYERS):
                 found.append([rank_correlation(own[there], np.array(original.retrained)[there])])
-        return jackknife(found)
+        return jackknife(found) if found else None
 
     def seen_again(self) -> Estimate:
         """How near two trainings on the works of everybody draw the same picture."""

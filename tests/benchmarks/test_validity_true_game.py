@@ -66,6 +66,7 @@ def test_what_models_that_are_missing_would_say_is_not_said() -> None:
     truth = TrueGame([replace(original(), foretold=few), original(2)], {})
     assert truth.score(CEILING) is None
     assert truth.score("similarity to works, nearest") is None
+    assert TrueGame([replace(original(), foretold=(math.nan,) * len(COALITIONS))] * 2, {}).repeated() is None
 
 
 def test_the_attribution_that_is_the_truth_scores_one_and_chance_nothing() -> None:
@@ -79,7 +80,8 @@ def test_the_attribution_that_is_the_truth_scores_one_and_chance_nothing() -> No
     assert chance is not None
     assert abs(chance.lds.value) < 0.15 and abs(chance.order.value - 0.5) < 0.15
     assert truth.value_correlation().value == pytest.approx(1)
-    assert truth.repeated().value == pytest.approx(1)
+    repeated = truth.repeated()
+    assert repeated is not None and repeated.value == pytest.approx(1)
     assert truth.unnamed().value == pytest.approx(0)
 
 
