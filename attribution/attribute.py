@@ -18,11 +18,12 @@ import numpy as np
 import structlog
 import torch
 
+from attribution.adapters import AppliedAdapter, find_adapter, missing_adapter
 from attribution.characteristic import Measurement, Measurer, Valuer, cosine
 from attribution.embedding import Embedding, make_embedder
 from attribution.estimator import Estimate, Estimator
 from attribution.game import Game, build_game
-from attribution.generation import LoggedImage
+from attribution.generation import Adapter, LoggedImage
 from attribution.method import MethodVersion
 from attribution.name_index import NameIndex
 from attribution.pictures import open_picture
@@ -210,6 +211,7 @@ class Attributor:
             catalogue.names,
             window_end=model.window_end(image.prompt),
             explicit=image.artists or (),
+            adapters=image.adapters,
         )
         if not game.artists:
             return self._without_game(image, game, catalogue, UnattributedReason.NO_RECOGNISED_ARTIST)
@@ -220,6 +222,14 @@ class Attributor:
             if latents_sha256(latents) != image.latents_sha256:
                 # It began from other noise than its seed draws: whatever is rendered is another picture.
                 return self._without_game(image, game, catalogue, UnattributedReason.NOT_REPRODUCIBLE)
+        for adapter in image.adapters:
+            if not catalogue.names.knows(adapter.artist):
+                return Waits(
+                    f"the owner of the adapter {adapter.sha256.hex()[:12]} is no artist of the catalogue: add"
+                    f" {adapter.artist} with `royalty artists import`"
+                )
+            if find_adapter(adapter.sha256.hex()) is None:
+                return Waits(missing_adapter(adapter.sha256.hex()))
         if game.players > self.method.maximum_players:
             return Waits(
                 f"{game.players} players, and method {self.method.name} plays up to {self.method.maximum_players}"
@@ -228,35 +238,34 @@ class Attributor:
             return Waits(
                 f"no placebo level for {game.players} players by method {self.method.name} on this model"
             )
-        for request in self.requests(image, [game.canonical_prompt]):
-            self.measurer.engine.key(request)  # refuses what this model cannot render
+        everybody = self.request(image, game.canonical_prompt, image.adapters)
+        self.measurer.engine.key(everybody)  # refuses what this model cannot render
         estimator = self.method.estimator(game.players, image.external_id, orders)
         return _Play(image, game, levels[game.players], estimator)
 
-    def requests(
-        self, image: LoggedImage, prompts: Sequence[str], seed: int | None = None
-    ) -> list[RenderRequest]:
-        """What to render for prompts in place of an image's own; all else is frozen, as logged or as declared.
+    def request(
+        self, image: LoggedImage, prompt: str, adapters: Sequence[Adapter] = (), seed: int | None = None
+    ) -> RenderRequest:
+        """What to render for a prompt and adapters instead of an image's own; all else is as logged or declared.
 
         Args:
             image: as logged.
-            prompts: one a picture.
+            prompt: a coalition's.
+            adapters: a coalition's.
             seed: another than the logged one.
         """
-        return [
-            RenderRequest(
-                prompt=prompt,
-                negative_prompt=image.negative_prompt or "",
-                seed=image.seed if seed is None else seed,
-                steps=self.method.protocol_steps or image.steps,
-                guidance=float(image.guidance),
-                width=image.width,
-                height=image.height,
-                scheduler=image.scheduler,
-                scheduler_config=image.scheduler_config,
-            )
-            for prompt in prompts
-        ]
+        return RenderRequest(
+            prompt=prompt,
+            negative_prompt=image.negative_prompt or "",
+            seed=image.seed if seed is None else seed,
+            steps=self.method.protocol_steps or image.steps,
+            guidance=float(image.guidance),
+            width=image.width,
+            height=image.height,
+            scheduler=image.scheduler,
+            scheduler_config=image.scheduler_config,
+            adapters=tuple(AppliedAdapter(one.sha256.hex(), float(one.scale)) for one in adapters),
+        )
 
     def _played(self, plays: Sequence[_Play]) -> dict[int, list[_Table] | Fails]:
         """Each image's tables, the logged seed's first, or why there are none."""
@@ -319,11 +328,9 @@ class Attributor:
         tables = [table for one in found for table in one]
         while asked := [(table, coalition) for table in tables for coalition in self._wanted(table)]:
             requests = [
-                request
+                self.request(table.play.image, game.prompt(coalition), game.adapters(coalition), table.seed)
                 for table, coalition in asked
-                for request in self.requests(
-                    table.play.image, [table.play.game.prompt(coalition)], table.seed
-                )
+                for game in [table.play.game]
             ]
             try:
                 measurements = self._measurer(bucket).measure(requests)

@@ -1,13 +1,16 @@
-"""The prompt game of one image: its players, its canonical prompt, and the prompt of every coalition.
+"""The game of one image: its players, its canonical prompt, and what every coalition is rendered with.
 
-Absence is deletion: the prompt of a coalition is the canonical prompt without the words that name the absent. Content
-alone is the content's text with nothing dangling; artists without content are "art by a and b"; nobody is "".
+Players are content, the artists that the prompt names, and the owners of adapters that the image was made with; who
+is both is one player. Absence is deletion. Without its owner an adapter is not there, and the base weights render.
+The prompt of a coalition is the canonical prompt without the words that name the absent. Content alone is the
+content's text with nothing dangling; artists without content are "art by a and b"; nobody is "".
 """
 
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from attribution.generation import Adapter
 from attribution.name_index import NameIndex
 from attribution.prompt_reading import Finding, Reading, read_prompt
 from attribution.prompt_words import split_words
@@ -33,7 +36,7 @@ class Game:
     """The players and prompts of one image. Bit 0 of a coalition is content, bit k the artist in slot k."""
 
     artists: tuple[str, ...]
-    """Ids in the order of naming: slot 1, 2, ..."""
+    """Ids in the order of naming, then owners of adapters who are not named, as logged: slot 1, 2, ..."""
     canonical_prompt: str
     """What the game is played on: cut to the text window, weights stripped, repeats removed, order kept."""
     reading: Reading
@@ -41,11 +44,18 @@ class Game:
     """The prompt within the window, repeats still in it."""
     mentions: tuple[Finding, ...]
     """Mentions of players within the window, repeats included."""
+    made_with: tuple[Adapter, ...] = ()
+    """Adapters of the image, as logged."""
 
     @property
     def players(self) -> int:
         """n: the artists and content."""
         return len(self.artists) + 1
+
+    @property
+    def named(self) -> list[str]:
+        """Ids of those whom the prompt names, in the order of naming."""
+        return [mention.artist_id for mention in _once(self.mentions)]
 
     @property
     def player_ids(self) -> tuple[str, ...]:
@@ -61,11 +71,19 @@ class Game:
         """The prompt of one coalition."""
         if coalition == (1 << self.players) - 1:
             return self.canonical_prompt
-        wanted = {artist for slot, artist in enumerate(self.artists, 1) if coalition >> slot & 1}
+        wanted = self._present(coalition)
         present = [mention for mention in _once(self.mentions) if mention.artist_id in wanted]
         if coalition & 1:
             return delete_mentions(self.text, self.mentions, present)
         return artists_alone([" ".join(self.text[m.start : m.end].split()) for m in present])
+
+    def adapters(self, coalition: int) -> tuple[Adapter, ...]:
+        """The adapters of one coalition: those of its members."""
+        wanted = self._present(coalition)
+        return tuple(adapter for adapter in self.made_with if adapter.artist in wanted)
+
+    def _present(self, coalition: int) -> set[str]:
+        return {artist for slot, artist in enumerate(self.artists, 1) if coalition >> slot & 1}
 
 
 def build_game(
@@ -75,6 +93,7 @@ def build_game(
     window_end: int | None = None,
     explicit: Collection[str] = (),
     recognised: Collection[str] | None = None,
+    adapters: Sequence[Adapter] = (),
 ) -> Game:
     """Read a logged prompt and make its game.
 
@@ -84,6 +103,7 @@ def build_game(
         window_end: Characters of `prompt` that fit the model's text window; None for all.
         explicit: Ids of artists that the platform says are named.
         recognised: Ids of artists this model knows; the words of others are content. None: all.
+        adapters: what the image was made with; their owners play, whether the model knows their names or not.
     """
     reading = read_prompt(prompt, names, window_end=window_end, explicit=explicit)
     text = reading.text[: reading.window_end]
@@ -93,12 +113,14 @@ def build_game(
         if mention.in_window and (recognised is None or mention.artist_id in recognised)
     )
     once = _once(mentions)
+    named = [mention.artist_id for mention in once]
     return Game(
-        artists=tuple(mention.artist_id for mention in once),
+        artists=tuple(dict.fromkeys([*named, *(adapter.artist for adapter in adapters)])),
         canonical_prompt=delete_mentions(text, mentions, once),
         reading=reading,
         text=text,
         mentions=mentions,
+        made_with=tuple(adapters),
     )
 
 

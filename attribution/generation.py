@@ -28,7 +28,10 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Numeric,
+    Row,
+    SmallInteger,
     Text,
+    UniqueConstraint,
     any_,
     literal,
     select,
@@ -83,9 +86,33 @@ class Image(Base):
     artists: Mapped[list[str] | None]
     """Artist ids sent explicitly by the platform; None: read them from the prompt."""
     extra: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
-    """Adapters and library versions, as logged."""
+    """Library versions, as logged."""
     generated_at: Mapped[datetime]
     recorded_at: Mapped[RecordedAt]
+
+
+class ImageAdapter(Base):
+    """One adapter that an image was made with. Logged in the image's own transaction, and append-only."""
+
+    __tablename__ = "image_adapter"
+    __table_args__ = (
+        UniqueConstraint("image_id", "sha256"),
+        CheckConstraint("place BETWEEN 1 AND 8", name="place_in_list"),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
+        CheckConstraint("scale BETWEEN -10 AND 10 AND scale <> 0", name="scale_in_range"),
+        CheckConstraint("artist <> ''", name="artist_not_empty"),
+        {"schema": "attribution"},
+    )
+
+    image_id: Mapped[int] = mapped_column(ForeignKey(Image.id), primary_key=True)
+    place: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    """From 1, in the order logged."""
+    sha256: Mapped[bytes]
+    """Of the adapter's file."""
+    scale: Mapped[Decimal] = mapped_column(Numeric)
+    """How strongly it was applied."""
+    artist: Mapped[str]
+    """Id of the artist it belongs to."""
 
 
 class PromptText(Base):
@@ -136,6 +163,30 @@ _Sha256 = Annotated[bytes, BeforeValidator(_from_hex)]
 _Document = Annotated[dict[str, Any], AfterValidator(_canonical)]
 
 
+class Adapter(BaseModel):
+    """A file of weights that an image was made with beside the model's own: a LoRA, or a Dreambooth as one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: _Sha256
+    """Of the file."""
+    scale: Annotated[Decimal, Field(ge=-10, le=10, allow_inf_nan=False, max_digits=8)] = Decimal(1)
+    """How strongly it was applied; 1 is as trained."""
+    artist: Name
+    """Id of the artist it belongs to."""
+
+    @field_validator("scale")
+    @classmethod
+    def _not_zero(cls, scale: Decimal) -> Decimal:
+        if not scale:
+            raise ValueError("an adapter of scale 0 does nothing: leave it out")
+        return scale
+
+
+MOST_ADAPTERS = 8
+"""Of one image."""
+
+
 class ImageRecord(BaseModel):
     """One generation as a platform, the hook or our own generator reports it. SHA-256s are hexadecimal in JSON."""
 
@@ -169,8 +220,10 @@ class ImageRecord(BaseModel):
     """The platform's opaque customer id: no name, no address."""
     artists: list[Name] | None = None
     """Artist ids, where the platform knows them; None: read from the prompt."""
+    adapters: Annotated[list[Adapter], Field(max_length=MOST_ADAPTERS)] = []
+    """LoRA files it was made with, each once."""
     extra: _Document = {}
-    """Adapters, library versions."""
+    """Library versions."""
     generated_at: AwareDatetime | None = None
     """None: when it was recorded."""
 
@@ -180,6 +233,13 @@ class ImageRecord(BaseModel):
         if not prompt.strip():
             raise ValueError("is empty")
         return prompt
+
+    @field_validator("adapters")
+    @classmethod
+    def _each_once(cls, adapters: list[Adapter]) -> list[Adapter]:
+        if len({adapter.sha256 for adapter in adapters}) != len(adapters):
+            raise ValueError("a file is named twice: add its scales up")
+        return adapters
 
     @field_validator("file")
     @classmethod
@@ -224,6 +284,11 @@ def content_digest(record: ImageRecord, prompt_sha256: bytes) -> bytes:
         if record.generated_at is None
         else record.generated_at.astimezone(UTC).isoformat(timespec="microseconds"),
     }
+    if record.adapters:
+        document["adapters"] = [
+            {"sha256": one.sha256.hex(), "scale": _plain(one.scale), "artist": one.artist}
+            for one in record.adapters
+        ]
     return hashlib.sha256(rfc8785.dumps(document)).digest()
 
 
@@ -263,6 +328,7 @@ class LoggedImage:
     file: str | None
     file_sha256: bytes | None
     artists: list[str] | None
+    adapters: tuple[Adapter, ...] = ()
 
 
 _LOGGED = (
@@ -293,8 +359,8 @@ _LOGGED = (
 
 def logged_images(session: Session, image_ids: Sequence[int]) -> list[LoggedImage]:
     """Images with their words, by id."""
-    rows = session.execute(_LOGGED.where(Image.id == any_(literal(list(image_ids), ARRAY(BigInteger)))))
-    return [_loaded(*row) for row in rows]
+    wanted = any_(literal(list(image_ids), ARRAY(BigInteger)))
+    return _loaded(session, session.execute(_LOGGED.where(Image.id == wanted)).all())
 
 
 def logged_image(session: Session, external_id: str) -> LoggedImage:
@@ -303,10 +369,10 @@ def logged_image(session: Session, external_id: str) -> LoggedImage:
     Raises:
         NotFound: no such image is logged.
     """
-    row = session.execute(_LOGGED.where(Image.external_id == external_id)).one_or_none()
-    if row is None:
+    rows = session.execute(_LOGGED.where(Image.external_id == external_id)).all()
+    if not rows:
         raise NotFound(f"no image {external_id} is logged; check its external id")
-    return _loaded(*row)
+    return _loaded(session, rows)[0]
 
 
 def is_logged(session: Session, external_id: str) -> bool:
@@ -332,5 +398,14 @@ def same_words_logged(session: Session, records: Sequence[ImageRecord]) -> dict[
     return same
 
 
-def _loaded(*columns: Any) -> LoggedImage:
-    return LoggedImage(*columns)
+def _loaded(session: Session, rows: Sequence[Row[Any]]) -> list[LoggedImage]:
+    ids = [row.id for row in rows]
+    found: dict[int, list[Adapter]] = {}
+    for used in session.scalars(
+        select(ImageAdapter)
+        .where(ImageAdapter.image_id == any_(literal(ids, ARRAY(BigInteger))))
+        .order_by(ImageAdapter.image_id, ImageAdapter.place)
+    ):
+        adapter = Adapter(sha256=used.sha256, scale=used.scale, artist=used.artist)
+        found.setdefault(used.image_id, []).append(adapter)
+    return [LoggedImage(*row, adapters=tuple(found.get(row.id, ()))) for row in rows]

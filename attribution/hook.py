@@ -13,13 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image as Picture
 
-from attribution.generation import ImageRecord
+from attribution.adapters import Adapters, AppliedAdapter, store_adapter
+from attribution.generation import Adapter, ImageRecord
 from attribution.ingest import Outcome, Status, log_images
 from attribution.pictures import store_picture
 from attribution.pipeline import loggable_config, pipeline_folder, public_name, weights_sha256
@@ -36,6 +38,15 @@ _KNOWN = frozenset(
     "eta".split()
 )
 """Settings of a call that the log has a place for."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedAdapter:
+    """A LoRA to make pictures with: its file, the id of the artist it belongs to, and how strongly."""
+
+    file: str | Path
+    artist: str
+    scale: Decimal = Decimal(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class LoggedPipeline:
             )
         self._weights_sha256 = weights_sha256(pipeline_folder(self._source))
         self._customer = customer
+        self._adapters = Adapters(pipeline)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pipeline, name)
@@ -79,6 +91,7 @@ class LoggedPipeline:
         external_id: str | Sequence[str] | None = None,
         customer: str | None = None,
         artists: Sequence[str] | None = None,
+        adapters: Sequence[UsedAdapter] = (),
         **settings: Any,
     ) -> LoggedImages:
         """Make pictures, save them under `ROYALTY_HOME/images`, and log them in one transaction.
@@ -89,6 +102,7 @@ class LoggedPipeline:
             external_id: the platform's own, one for each picture; None draws one.
             customer: the platform's opaque id of who asked.
             artists: ids of the artists, where the platform knows them.
+            adapters: LoRA files to make the pictures with; each is kept under `ROYALTY_HOME/adapters`.
             settings: of the pipeline's call.
 
         Raises:
@@ -96,6 +110,10 @@ class LoggedPipeline:
             Conflict: an external id belongs to another image.
         """
         self._check(settings)
+        made_with = [
+            Adapter(sha256=store_adapter(Path(one.file)), scale=one.scale, artist=one.artist)
+            for one in adapters
+        ]
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         each = int(settings.pop("num_images_per_prompt", None) or 1)
         prompts = [one for one in prompts for _ in range(each)]
@@ -114,15 +132,18 @@ class LoggedPipeline:
             names = _spread(external_id, len(prompts), 1, "external_id")
             if len(set(names)) != len(names):
                 raise Invalid(f"{len(prompts)} pictures need an external_id each")
-        pictures = self._pipeline(
-            prompts,
-            negative_prompt=negatives,
-            width=width,
-            height=height,
-            latents=torch.stack(latents).to(self._pipeline.device, self._pipeline.unet.dtype),
-            output_type="pil",
-            **settings,
-        ).images
+        with self._adapters.applied(
+            [AppliedAdapter(one.sha256.hex(), float(one.scale)) for one in made_with]
+        ):
+            pictures = self._pipeline(
+                prompts,
+                negative_prompt=negatives,
+                width=width,
+                height=height,
+                latents=torch.stack(latents).to(self._pipeline.device, self._pipeline.unet.dtype),
+                output_type="pil",
+                **settings,
+            ).images
         records = []
         for place, picture in enumerate(pictures):
             record = self._record(prompts[place], negatives[place], seeds[place], width, height, settings)
@@ -131,6 +152,7 @@ class LoggedPipeline:
                 "external_id": names[place],
                 "customer": customer or self._customer,
                 "artists": None if artists is None else list(artists),
+                "adapters": made_with,
                 "latents_sha256": latents_sha256(latents[place]),
                 "file": stored.name,
                 "file_sha256": stored.sha256,
@@ -179,7 +201,10 @@ class LoggedPipeline:
             )
         for part in (self._pipeline.unet, self._pipeline.text_encoder):
             for adapter in getattr(part, "peft_config", ()):
-                raise Invalid(f"the adapter {adapter} changes the weights that are logged: unload it first")
+                raise Invalid(
+                    f"the adapter {adapter} changes the weights that are logged: unload it, and pass its file as"
+                    " adapters=[UsedAdapter(FILE, ARTIST)]"
+                )
 
     @staticmethod
     def _seeds(seed: int | Sequence[int] | None, generator: Any, count: int) -> list[int]:

@@ -116,6 +116,22 @@ def _log(session: Session, records: Sequence[ImageRecord], method_id: int | None
                     "negative_prompt": [one.record.negative_prompt for one in new],
                 },
             )
+            made_with = [
+                (key, place, adapter)
+                for key, one in zip(ids.values(), new, strict=True)
+                for place, adapter in enumerate(one.record.adapters, start=1)
+            ]
+            if made_with:
+                session.execute(
+                    _INSERT_ADAPTERS,
+                    {
+                        "image_id": [key for key, _, _ in made_with],
+                        "place": [place for _, place, _ in made_with],
+                        "sha256": [adapter.sha256 for _, _, adapter in made_with],
+                        "scale": [adapter.scale for _, _, adapter in made_with],
+                        "artist": [adapter.artist for _, _, adapter in made_with],
+                    },
+                )
         if method_id is not None:
             enqueue(session, list(ids.values()), method_id)
         recorded = {fresh[name].position for name in ids}
@@ -193,6 +209,12 @@ _INSERT_TEXTS = text("""
     INSERT INTO attribution.prompt_text (image_id, salt, prompt, negative_prompt)
     SELECT * FROM unnest(CAST(:image_id AS bigint[]), CAST(:salt AS bytea[]), CAST(:prompt AS text[]),
                          CAST(:negative_prompt AS text[]))
+""")
+
+_INSERT_ADAPTERS = text("""
+    INSERT INTO attribution.image_adapter (image_id, place, sha256, scale, artist)
+    SELECT * FROM unnest(CAST(:image_id AS bigint[]), CAST(:place AS smallint[]), CAST(:sha256 AS bytea[]),
+                         CAST(:scale AS numeric[]), CAST(:artist AS text[]))
 """)
 
 

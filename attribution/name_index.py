@@ -122,7 +122,9 @@ class NameIndex:
         """Raises nothing: a name without a letter or digit is never matched."""
         self._exact: dict[str, list[Pattern]] = defaultdict(list)
         self._own_words: dict[str, set[str]] = defaultdict(set)
+        self._ids: set[str] = set()
         for artist in artists:
+            self._ids.add(artist.id)
             for pattern in _patterns(artist):
                 if pattern.words and pattern not in self._exact[pattern.compact]:
                     self._exact[pattern.compact].append(pattern)
@@ -144,6 +146,10 @@ class NameIndex:
             for compact, patterns in self._exact.items()
             if any(len(p.words) > 1 and p.rule in _RUN_TOGETHER for p in patterns)
         )
+
+    def knows(self, artist_id: str) -> bool:
+        """Whether the artist is in the catalogue."""
+        return artist_id in self._ids
 
     def own_words(self, artist_id: str) -> frozenset[str]:
         """Every word of every name of an artist."""

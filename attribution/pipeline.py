@@ -264,11 +264,12 @@ def _existing(folder: Path, patterns: list[str]) -> list[Path]:
 def _digest_of(folder: Path, files: list[Path]) -> bytes:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + _file_digest(file))
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file_digest(file))
     return digest.digest()
 
 
-def _file_digest(file: Path) -> bytes:
+def file_digest(file: Path) -> bytes:
+    """SHA-256 of a file; one that has not changed since is not read again."""
     stat = file.stat()
     key = (file.resolve(), stat.st_mtime_ns, stat.st_size)
     if key not in _digests:

@@ -20,6 +20,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
+from attribution.adapters import Adapters, AppliedAdapter
 from attribution.attention import remember_texts
 from attribution.pipeline import Model
 from database.errors import Invalid
@@ -61,6 +62,8 @@ class RenderRequest:
     """Class name in diffusers."""
     scheduler_config: Mapping[str, Any] = field(hash=False)
     negative_prompt: str = ""
+    adapters: tuple[AppliedAdapter, ...] = ()
+    """Merged into the weights while it is rendered."""
     latents: torch.Tensor | None = field(default=None, hash=False, compare=False)
     """Initial latents instead of a seed's, shape (channels, height, width), before any scaling."""
 
@@ -90,6 +93,7 @@ class _Lockstep(NamedTuple):
     steps: int
     width: int
     height: int
+    adapters: tuple[AppliedAdapter, ...]
 
 
 @dataclass(slots=True)
@@ -190,7 +194,10 @@ class RenderEngine:
         self._ids = lru_cache(4096)(lambda text: model.token_ids([text])[0])
         self._noise = lru_cache(256)(self._draw)
         self._checked: set[_Lockstep] = set()
-        self._texts: OrderedDict[tuple[int, ...], torch.Tensor] = OrderedDict()
+        self._texts: OrderedDict[tuple[tuple[AppliedAdapter, ...], tuple[int, ...]], torch.Tensor] = (
+            OrderedDict()
+        )
+        self._adapters = Adapters(model.pipeline)
 
     def key(self, request: RenderRequest) -> bytes:
         """Hash of everything the picture depends on: equal keys, equal pictures.
@@ -231,7 +238,8 @@ class RenderEngine:
         for lockstep, rows in groups.items():
             for batch in self._packed(rows.values()):
                 scheduler = make_scheduler(lockstep.scheduler, json.loads(lockstep.scheduler_config))
-                latents = self._denoise(batch, scheduler, lockstep.steps)
+                with self._adapters.applied(lockstep.adapters):
+                    latents = self._denoise(batch, scheduler, lockstep)
                 for start in range(0, len(batch), self.decoded_together):
                     chunk = batch[start : start + self.decoded_together]
                     images = self._decode(latents[start : start + self.decoded_together], chunk)
@@ -246,6 +254,8 @@ class RenderEngine:
         lockstep = _lockstep(request)
         if lockstep not in self._checked:
             _check_steps(make_scheduler(request.scheduler, request.scheduler_config), request.steps)
+            for adapter in request.adapters:
+                self._adapters.load(adapter.sha256)
             self._checked.add(lockstep)
         if request.latents is None:
             latents, noise = self._noise(request.seed, request.width, request.height)
@@ -278,12 +288,12 @@ class RenderEngine:
             yield batch
 
     @torch.inference_mode()
-    def _denoise(self, rows: Sequence[_Row], scheduler: Any, steps: int) -> torch.Tensor:
+    def _denoise(self, rows: Sequence[_Row], scheduler: Any, lockstep: _Lockstep) -> torch.Tensor:
         """The final latents of the rows, shape (rows, channels, height, width)."""
         if self._threads is not None and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         device, dtype = self.model.device, self.model.dtype
-        scheduler.set_timesteps(steps, device=device)
+        scheduler.set_timesteps(lockstep.steps, device=device)
         latents = torch.stack([row.latents for row in rows]).to(device, dtype) * scheduler.init_noise_sigma
         guided = torch.tensor(
             [i for i, row in enumerate(rows) if row.negative is not None], device=device, dtype=torch.long
@@ -293,7 +303,7 @@ class RenderEngine:
         ).view(-1, 1, 1, 1)
         texts = [row.negative for row in rows if row.negative is not None] + [row.positive for row in rows]
         samples = len(texts)
-        condition = self._encode(texts)
+        condition = self._encode(texts, lockstep.adapters)
         condition = torch.cat([condition, condition[:1].expand(self.bucket - samples, -1, -1)])
         for timestep in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, timestep)
@@ -308,19 +318,24 @@ class RenderEngine:
             latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
         return latents
 
-    def _encode(self, texts: Sequence[tuple[int, ...]]) -> torch.Tensor:
-        """Text embeddings, shape (texts, window, width); each distinct text is encoded once, in one batch shape."""
-        new = [ids for ids in dict.fromkeys(texts) if ids not in self._texts]
+    def _encode(self, texts: Sequence[tuple[int, ...]], adapters: tuple[AppliedAdapter, ...]) -> torch.Tensor:
+        """Text embeddings, shape (texts, window, width); each distinct text is encoded once, in one batch shape.
+
+        An adapter may have changed the text encoder: a text is another one with other adapters.
+        """
+        new = [ids for ids in dict.fromkeys(texts) if (adapters, ids) not in self._texts]
         encoder = self.model.pipeline.text_encoder
         for start in range(0, len(new), self._encoded_together):
             chunk = new[start : start + self._encoded_together]
             padded = [*chunk, *[chunk[0]] * (self._encoded_together - len(chunk))]
             hidden = encoder(torch.tensor(padded, device=self.model.device))[0].to(self.model.dtype)
-            self._texts.update(zip(chunk, hidden[: len(chunk)], strict=True))
+            self._texts.update(
+                ((adapters, ids), one) for ids, one in zip(chunk, hidden[: len(chunk)], strict=True)
+            )
             self.stats.texts_encoded += len(chunk)
-        condition = torch.stack([self._texts[ids] for ids in texts])
+        condition = torch.stack([self._texts[adapters, ids] for ids in texts])
         for ids in texts:
-            self._texts.move_to_end(ids)
+            self._texts.move_to_end((adapters, ids))
         while len(self._texts) > _TEXTS_KEPT:
             self._texts.popitem(last=False)
         return condition
@@ -347,7 +362,8 @@ def to_pixels(images: torch.Tensor) -> torch.Tensor:
 
 def _lockstep(request: RenderRequest) -> _Lockstep:
     config = json.dumps(dict(request.scheduler_config), sort_keys=True, default=str)
-    return _Lockstep(request.scheduler, config, request.steps, request.width, request.height)
+    size = request.width, request.height
+    return _Lockstep(request.scheduler, config, request.steps, *size, request.adapters)
 
 
 def _prepared(model: Model) -> Callable[..., Any]:

@@ -266,14 +266,21 @@ def redraw(
         recorded.catalogue.names,
         window_end=model.window_end(prompt),
         explicit=image.artists or (),
-        recognised={share.player for share in recorded.shares},
+        recognised={share.player for share in recorded.shares}
+        - set(recorded.reading.get("unrecognised", ())),
+        adapters=image.adapters,
     )
     wanted = [value for value in recorded.values if value.coalition in coalitions]
     prompts = [game.prompt(value.coalition) for value in wanted]
     digests = [hashlib.sha256((image.salt or b"") + words.encode()).digest() for words in prompts]
     if digests != [value.prompt_sha256 for value in wanted]:
         raise Invalid(f"the prompt of image {image.external_id} is read differently by this release")
-    pictures = attributor.measurer.engine.render(attributor.requests(image, prompts))
+    pictures = attributor.measurer.engine.render(
+        [
+            attributor.request(image, words, game.adapters(value.coalition))
+            for value, words in zip(wanted, prompts, strict=True)
+        ]
+    )
     return [
         RedrawnCoalition(
             value.coalition,

@@ -10,3 +10,6 @@ VISION_PATH = MINIATURE_PATH / "vision"
 
 PLACEBO_PATH = MINIATURE_PATH / "placebo.json"
 """What made-up names do to the shipped pipeline's pictures: tables as `attribution.placebo` reads them."""
+
+ADAPTER_PATH = MINIATURE_PATH.parent / "adapters" / "ottilie-brandt.safetensors"
+"""A LoRA of a style that the shipped pipeline itself cannot draw (`attribution.miniature.adapt`)."""

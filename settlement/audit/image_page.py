@@ -84,6 +84,8 @@ class Row:
     adjusted: str = ""
     threshold: str = ""
     paid: str = ""
+    how: str = ""
+    """What makes an artist a player; empty: the prompt's words alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +328,19 @@ def _permille(ppb: int) -> int:
     return max(0, min(1000, (ppb + 500_000) // 1_000_000))
 
 
+def _how(recorded: "RecordedAttribution", player: str) -> str:
+    """What makes somebody a player, where it is not the prompt's words alone."""
+    owned = [adapter for adapter in recorded.image.adapters if adapter.artist == player]
+    if not owned:
+        return ""
+    what = "owner of an adapter" if len(owned) == 1 else f"owner of {len(owned)} adapters"
+    named = any(
+        finding["artist"] == player and finding["verdict"] == "mention" and finding["in_window"]
+        for finding in recorded.reading["findings"]
+    )
+    return f"named, and {what}" if named else what
+
+
 def _row(recorded: "RecordedAttribution", slot: int, names: Mapping[str, str]) -> Row:
     share = recorded.shares[slot]
     unit = recorded.denominator
@@ -347,6 +362,7 @@ def _row(recorded: "RecordedAttribution", slot: int, names: Mapping[str, str]) -
         adjusted=billionths(share.adjusted_numerator, unit),
         threshold="" if share.placebo_threshold is None else billionths(share.placebo_threshold),
         paid=billionths(share.paid_numerator, unit),
+        how=_how(recorded, share.player),
     )
 
 
@@ -490,6 +506,14 @@ def _evidence(recorded: "RecordedAttribution") -> tuple[tuple[str, str], ...]:
         ("weights, SHA-256", image.weights_sha256.hex()),
         ("logged file, SHA-256", "none" if image.file_sha256 is None else image.file_sha256.hex()),
         ("initial noise, SHA-256", "none" if image.latents_sha256 is None else image.latents_sha256.hex()),
+        *(
+            (
+                "adapter, SHA-256",
+                f"{adapter.sha256.hex()}, scale {adapter.scale.normalize():f}, of"
+                f" {_name(adapter.artist, recorded.names)}",
+            )
+            for adapter in image.adapters
+        ),
         ("catalogue of artists", f"state {recorded.catalogue.version}"),
         *(
             (name.replace("_", " "), value)

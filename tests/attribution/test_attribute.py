@@ -141,7 +141,7 @@ def test_fidelity_is_measured_where_there_is_a_file(tiny: Model, method: MethodV
     attributor = Attributor(tiny, replace(method, minimum_fidelity=999_000_000))
     given = image(tiny)
     (ours,) = attributor.measurer.engine.render(
-        [attributor.requests(given, ["a castle in the style of Amara Diallo"])[0]]
+        [attributor.request(given, "a castle in the style of Amara Diallo")]
     )
     stored = store_picture("faithful", Picture.fromarray(ours))
     faithful = one(attributor, replace(given, file=stored.name, file_sha256=stored.sha256))

@@ -51,6 +51,7 @@ NOT_IN_THE_EXAMPLE = (
     "further_seeds",
     "hold_changes",
     "holds",
+    "image_adapters",
     "provider_events",
     "recomputed_prompt_shares",
     "record_checkpoint",
