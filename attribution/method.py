@@ -6,6 +6,7 @@ overwrites an old result.
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Self
@@ -25,8 +26,7 @@ from attribution.pipeline import Model
 from attribution.shapley import Baseline
 from database.errors import Invalid, NotFound
 
-FORMAT = "method-2"
-_FIRST_FORMAT = "method-1"
+FORMAT = "method-3"
 
 GAME = "prompt-deletion-2"
 """Version of what absence does to a prompt (`attribution.game`) and of how prompts are read."""
@@ -40,27 +40,57 @@ _SMALL = 50_000_000
 """Parameters of a UNet below which it is no full-size model."""
 
 
-_SINCE_METHOD_2 = (
-    "embedding",
-    "maximum_players",
-    "pilot_pairs",
-    "standard_error",
-    "maximum_renders",
-    "seeds_permille",
-)
-"""Fields that documents of the first format lack; such a method version does what it always did."""
+_SINCE: Mapping[str, Mapping[str, Any]] = {
+    "method-1": {},
+    "method-2": {
+        "embedding": CLIP,
+        "maximum_players": None,
+        "pilot_pairs": 2,
+        "standard_error": 1,
+        "maximum_renders": 0,
+        "seeds_permille": 0,
+    },
+    "method-3": {"recognition": None},
+}
+"""Formats in their order, each with the fields that came with it, and what they say of older documents: such a method
+version does what it always did."""
 
 _NOT_OF_PLACEBO = (
     "format name baseline minimum_gap minimum_fidelity seeds seeds_permille maximum_players pilot_pairs standard_error"
-    " maximum_renders verify_tolerance"
+    " maximum_renders verify_tolerance recognition"
 ).split()
 """Fields on which no placebo level depends. What is not listed does: a new field asks for a new calibration."""
+
+_OF_RECOGNITION = "recognition embedding embedding_sha256 dtype buckets threads protocol_steps".split()
+"""Fields on which it depends whether a name is known."""
 
 MOST_EXACT_PLAYERS = 12
 """Beyond, numerators over n! are more than 8 bytes, and 2^n pictures are no price for an image."""
 
 MOST_PLAYERS = 30
 """A text window of 77 tokens names no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecognitionRule:
+    """Terms by which a name counts as known to a model (`attribution.recognition`)."""
+
+    made_up_names: int
+    probes: int
+    """Content prompts, each with its own seed."""
+    quantile_permille: int
+    """Of the made-up names' movements; a known name's is larger."""
+    level_permille: int
+    """Of the exact binomial test of classification against chance."""
+
+
+GATE = "names-1"
+"""The rule of fresh installations."""
+
+RECOGNITION_RULES: Mapping[str, RecognitionRule] = {
+    GATE: RecognitionRule(made_up_names=40, probes=8, quantile_permille=950, level_permille=10)
+}
+"""By the names that a method version may give."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +138,17 @@ class MethodVersion:
     """The placebo threshold's quantile, in thousandths."""
     verify_tolerance: int
     """By how much a value rendered again may differ, on the same kind of device."""
+    recognition: str | None
+    """Terms by which a name counts as known to the model (`attribution.recognition`); None: every name counts."""
     game: str = GAME
     format: str = FORMAT
 
     @cached_property
     def document(self) -> dict[str, Any]:
         """What is hashed and stored."""
-        left_out = _SINCE_METHOD_2 if self.format == _FIRST_FORMAT else ()
+        formats = list(_SINCE)
+        later = formats[formats.index(self.format) + 1 :] if self.format in _SINCE else []
+        left_out = {field for format in later for field in _SINCE[format]}
         given = {**asdict(self), "buckets": list(self.buckets)}
         return {field: value for field, value in given.items() if field not in left_out}
 
@@ -133,6 +167,13 @@ class MethodVersion:
         """SHA-256 of the part that placebo levels depend on: versions that agree in it have the same levels."""
         part = {name: value for name, value in asdict(self).items() if name not in _NOT_OF_PLACEBO}
         return hashlib.sha256(rfc8785.dumps({**part, "buckets": list(self.buckets)})).digest()
+
+    @cached_property
+    def recognition_sha256(self) -> bytes:
+        """SHA-256 of the part on which it depends whether a name is known."""
+        return hashlib.sha256(
+            rfc8785.dumps({name: self.document.get(name) for name in _OF_RECOGNITION})
+        ).digest()
 
     @property
     def sampling(self) -> SamplingRule:
@@ -159,16 +200,13 @@ class MethodVersion:
             Invalid: it is no document of this format, or names a convention this release does not know.
         """
         given = dict(document)
-        if given.get("format") == _FIRST_FORMAT:
-            given |= {
-                "embedding": CLIP,
-                "maximum_players": given.get("maximum_exact_players"),
-                "pilot_pairs": 2,
-                "standard_error": 1,
-                "maximum_renders": 0,
-                "seeds_permille": 0,
-            }
-        elif given.get("format") != FORMAT:
+        formats = list(_SINCE)
+        if given.get("format") in formats:
+            for later in formats[formats.index(given["format"]) + 1 :]:
+                given |= _SINCE[later]
+            if given["format"] == formats[0]:
+                given["maximum_players"] = given.get("maximum_exact_players")
+        else:
             given = {}
         if given.keys() != {field.name for field in fields(cls)}:
             raise Invalid(
@@ -179,10 +217,12 @@ class MethodVersion:
             method.characteristic_function not in CHARACTERISTIC_FUNCTIONS
             or method.embedding not in EMBEDDINGS
             or method.game != GAME
+            or not (method.recognition is None or method.recognition in RECOGNITION_RULES)
         ):
             raise Invalid(
                 f"This release does not know game {method.game!r} with {method.characteristic_function!r} on"
-                f" {method.embedding!r}: attribute with the release that recorded the method version."
+                f" {method.embedding!r} and recognition {method.recognition!r}: attribute with the release that"
+                " recorded the method version."
             )
         Baseline(method.baseline)
         return method
@@ -198,6 +238,10 @@ class MethodVersion:
         if self.embedding not in EMBEDDINGS:
             raise NotFound(
                 f"There is no embedding {self.embedding!r}; these are known: {', '.join(EMBEDDINGS)}."
+            )
+        if self.recognition is not None and self.recognition not in RECOGNITION_RULES:
+            raise NotFound(
+                f"There is no recognition {self.recognition!r}; these are known: {', '.join(RECOGNITION_RULES)}."
             )
         if self.anchored_in_text and self.embedding != CLIP:
             raise Invalid(f"{self.characteristic_function} needs the embedding {CLIP}: only it reads text.")
@@ -273,6 +317,7 @@ def default_method(model: Model) -> MethodVersion:
         placebo_names=40,
         placebo_quantile_permille=975,
         verify_tolerance=UNIT // 100_000 if on_cpu else UNIT // 1000,
+        recognition=GATE,
     )
 
 

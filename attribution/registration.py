@@ -11,14 +11,19 @@ from sqlalchemy.orm import Session
 
 from attribution.characteristic import text_fault
 from attribution.embedding import embedding_sha256
+from attribution.known_names import record_recognition
 from attribution.method import FORMAT, MethodVersion, default_method, quick_method
 from attribution.pipeline import Model
 from attribution.placebo import PlaceboTable, find_table, read_tables
+from attribution.recognition import RecognitionTable, read_recognition
 from attribution.results import MethodVersionRow
 from database.errors import Invalid, NotFound
 from database.settings import get_settings
 
 _BUILT_IN = {"exact": default_method, "quick": quick_method}
+
+RECOGNITION_FILE = "recognition.json"
+"""In a model's folder: the names it is known to know, as they come with it."""
 
 PLACEBO_FILE = "placebo.json"
 """In a model's folder: the placebo tables that come with it."""
@@ -91,7 +96,7 @@ def register_method(
     )
     if taken is not None or name in built_in:
         raise Invalid(f"There is another method version {name!r}, and that one stands: choose another name.")
-    return method, ensure_method(session, method, shipped_tables(model))
+    return method, ensure_method(session, method, shipped_tables(model), shipped_recognition(model))
 
 
 def shipped_tables(model: Model) -> list[PlaceboTable]:
@@ -100,8 +105,23 @@ def shipped_tables(model: Model) -> list[PlaceboTable]:
     return read_tables(path) if path.is_file() else []
 
 
-def ensure_method(session: Session, method: MethodVersion, tables: Sequence[PlaceboTable] = ()) -> int:
-    """Record a method version, once, with those of the tables that are its own. Returns its id."""
+def shipped_recognition(model: Model) -> list[RecognitionTable]:
+    """What is known of names in the model's folder; nothing for a model that brings none."""
+    path = Path(model.source) / RECOGNITION_FILE
+    return read_recognition(path) if path.is_file() else []
+
+
+def ensure_method(
+    session: Session,
+    method: MethodVersion,
+    tables: Sequence[PlaceboTable] = (),
+    recognition: Sequence[RecognitionTable] = (),
+) -> int:
+    """Record a method version, once, with those of the placebo and recognition tables that are its own.
+
+    Returns:
+        Its id.
+    """
     session.execute(
         text(
             "INSERT INTO attribution.method_version (sha256, name, document)"
@@ -116,6 +136,9 @@ def ensure_method(session: Session, method: MethodVersion, tables: Sequence[Plac
         table = find_table(tables, method, bytes.fromhex(weights))
         if table is not None:
             record_placebo(session, method_id, table)
+    for found in recognition:
+        if found.scale.recognition_sha256 == method.recognition_sha256.hex():
+            record_recognition(session, method_id, found)
     return method_id
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -19,12 +20,19 @@ from sqlalchemy.orm import Session
 
 from attribution import jobs
 from attribution.attribute import Attributor, Catalogue, Fails, Waits
-from attribution.catalogue import artists, catalogue_version
+from attribution.catalogue import Artist, artists, catalogue_version
 from attribution.generation import logged_images
 from attribution.jobs import LEASE, Claim
+from attribution.known_names import read_gate
 from attribution.name_index import NameIndex
 from attribution.pipeline import Model, load_model
-from attribution.registration import configured_method, ensure_method, runnable_methods, shipped_tables
+from attribution.registration import (
+    configured_method,
+    ensure_method,
+    runnable_methods,
+    shipped_recognition,
+    shipped_tables,
+)
 from attribution.results import ImageResult, attributed_among, current_method, placebo_levels, record_results
 from database.engine import conninfo, session
 from database.errors import UserError
@@ -113,6 +121,8 @@ class Worker:
         self._model: Model | None = None
         self._attributors: dict[int, Attributor] = {}
         self._catalogue: Catalogue | None = None
+        self._artists: list[Artist] = []
+        """Of the catalogue."""
         self._queued = 0
         """Every image up to this one is known to be queued."""
 
@@ -132,7 +142,7 @@ class Worker:
         )
         with session(Role.ATTRIBUTION) as opened:
             method = configured_method(opened, model)
-            ensure_method(opened, method, shipped_tables(model))
+            ensure_method(opened, method, shipped_tables(model), shipped_recognition(model))
         self._presence.start()
         self._model = model
         _log.info(
@@ -205,7 +215,9 @@ class Worker:
             done = attributed_among(opened, method_id, ids)
             images = logged_images(opened, [image_id for image_id in ids if image_id not in done])
             levels = placebo_levels(opened, method_id, attributor.model.weights_sha256)
-            catalogue = self._refresh_catalogue(opened)
+            known = self._refresh_catalogue(opened)
+            gate = read_gate(opened, attributor.method, attributor.model.weights_sha256, self._artists)
+            catalogue = replace(known, gate=gate)
         outcomes = attributor.attribute(images, catalogue, levels)
         results = [outcome for outcome in outcomes.values() if isinstance(outcome, ImageResult)]
         waiting = {key: outcome.reason for key, outcome in outcomes.items() if isinstance(outcome, Waits)}
@@ -228,7 +240,8 @@ class Worker:
     def _refresh_catalogue(self, opened: Session) -> Catalogue:
         version = catalogue_version(opened)
         if self._catalogue is None or self._catalogue.version != version:
-            self._catalogue = Catalogue(NameIndex(artists(opened)), version)
+            self._artists = artists(opened)
+            self._catalogue = Catalogue(NameIndex(self._artists), version)
         return self._catalogue
 
     def stop(self) -> None:

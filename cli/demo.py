@@ -28,6 +28,7 @@ from attribution import jobs
 from attribution.ingest import Status
 from attribution.prompt_file import PromptFile, read_prompts
 from attribution.results import attributed_images
+from cli.artists import ensure_recognised
 from cli.checkpoints import seal_log
 from cli.demo_report import report
 from cli.images import generate
@@ -82,6 +83,7 @@ def demo(
     with session(Role.SETTLEMENT) as opened:
         load_catalogue(opened, bundled / "catalogue.yaml", actor="mara", reason="demonstration")
     ensure_calibrated()
+    ensure_recognised()
 
     show("[bold]2. Images, logged with prompt and seed; a Celery worker attributes them[/bold]")
     prompts = read_prompts(bundled / "prompts.txt")

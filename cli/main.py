@@ -24,6 +24,7 @@ app = typer.Typer(
 def _register() -> None:
     # Imported here, so that a group's import error is reported like any other failure.
     from cli import (
+        artists,
         attribution,
         catalogue,
         checkpoints,
@@ -34,6 +35,7 @@ def _register() -> None:
         methods,
         payouts,
         periods,
+        privacy,
         processes,
         proofs,
         sales,
@@ -47,10 +49,12 @@ def _register() -> None:
         catalogue,
         images,
         attribution,
+        artists,
         methods,
         sales,
         periods,
         statements,
+        privacy,
         payouts,
         proofs,
         checkpoints,

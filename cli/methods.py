@@ -17,7 +17,9 @@ from database.errors import NotFound
 from database.roles import Role
 
 if TYPE_CHECKING:
+    from attribution.pipeline import Model
     from attribution.placebo import PlaceboTable
+    from attribution.render import RenderRequest
 
 MOST_PLAYERS = 4
 """Players of the largest game that is calibrated unless somebody asks for more: content and three artists."""
@@ -224,18 +226,18 @@ def ensure_calibrated(
     from attribution.catalogue import artists
     from attribution.characteristic import Measurer
     from attribution.embedding import make_embedder
-    from attribution.generate import pipeline_settings
     from attribution.placebo import calibrate as measure
     from attribution.registration import (
         configured_method,
         ensure_method,
         named_method,
         record_placebo,
+        shipped_recognition,
         shipped_tables,
     )
-    from attribution.render import RenderEngine, RenderRequest
+    from attribution.render import RenderEngine
     from attribution.results import placebo_levels
-    from cli.model import configured_model, usual_settings
+    from cli.model import configured_model
 
     model = configured_model()
     with session(Role.ATTRIBUTION) as opened:
@@ -243,7 +245,7 @@ def ensure_calibrated(
             method = configured_method(opened, model)
         else:
             method = named_method(opened, model, method_name)
-        method_id = ensure_method(opened, method, shipped_tables(model))
+        method_id = ensure_method(opened, method, shipped_tables(model), shipped_recognition(model))
         known = placebo_levels(opened, method_id, model.weights_sha256)
         catalogue = {found.id: found for found in artists(opened)}
     missing = sorted(set(sizes) - known.keys())
@@ -252,9 +254,32 @@ def ensure_calibrated(
     for artist_id in artist_ids:
         if artist_id not in catalogue:
             raise NotFound(f"there is no artist {artist_id}; `royalty catalogue show` lists them")
+    with progress("calibrating") as advance:
+        measured = measure(
+            Measurer(
+                RenderEngine(model, bucket=method.buckets[0], threads=method.threads),
+                make_embedder(method.embedding, model),
+            ),
+            method,
+            usual_request(model),
+            [catalogue[artist_id] for artist_id in artist_ids or sorted(catalogue)],
+            sizes=missing,
+            progress=advance,
+        )
+    with session(Role.ATTRIBUTION) as opened:
+        record_placebo(opened, method_id, measured)
+    return measured
+
+
+def usual_request(model: "Model") -> "RenderRequest":
+    """How pictures of a model are made unless somebody says otherwise; prompt and seed are left open."""
+    from attribution.generate import pipeline_settings
+    from attribution.render import RenderRequest
+    from cli.model import usual_settings
+
     fixed = pipeline_settings(model)
     steps, guidance = usual_settings(model)
-    usual = RenderRequest(
+    return RenderRequest(
         prompt="",
         seed=0,
         steps=steps,
@@ -264,18 +289,3 @@ def ensure_calibrated(
         scheduler=fixed["scheduler"],
         scheduler_config=fixed["scheduler_config"],
     )
-    with progress("calibrating") as advance:
-        measured = measure(
-            Measurer(
-                RenderEngine(model, bucket=method.buckets[0], threads=method.threads),
-                make_embedder(method.embedding, model),
-            ),
-            method,
-            usual,
-            [catalogue[artist_id] for artist_id in artist_ids or sorted(catalogue)],
-            sizes=missing,
-            progress=advance,
-        )
-    with session(Role.ATTRIBUTION) as opened:
-        record_placebo(opened, method_id, measured)
-    return measured

@@ -17,7 +17,7 @@
       dispute: {contact: royalties@example.com, days: 365}
     payees:
       - {id: pay-1, kind: person, currency: EUR, name: Mara Vell, iban: ..., bic: ..., address: {...},
-         email: mara@example.com, language: en}
+         email: mara@example.com, language: en, customer: cust-17}  # who she is as a buyer (docs/fairness.md)
     artists:
       - {id: art-1, name: Mara Vell, aliases: [M. Vell]}
     contracts:
@@ -78,6 +78,7 @@ from settlement.bank_details import BankDetails
 from settlement.contracts import Contract, record_contracts
 from settlement.fx import FxRate, parse_rate, record_fx_rates
 from settlement.money import PPB, check_currency, from_decimal
+from settlement.own_purchases import record_customers
 from settlement.payees import Payee, PayeeRecord, record_payees
 from settlement.rates import (
     PlatformTerms,
@@ -113,6 +114,7 @@ class CatalogueReport:
     tax_profiles: int = 0
     reserves: int = 0
     fx_rates: int = 0
+    customers: int = 0
 
     @property
     def changed(self) -> bool:
@@ -169,6 +171,8 @@ def load_catalogue(
             session, [rate.record(zone) for rate in document.fx_rates], actor=actor, reason=reason
         ),
     }
+    customers = {payee.id: payee.customer for payee in parties if payee.customer is not None}
+    written["customers"] = record_customers(session, customers, actor=actor, reason=reason)
     return CatalogueReport(payees=payees, parties=versions, **written)
 
 
@@ -314,7 +318,9 @@ class _Payee(_Entry):
     iban: Annotated[str, AfterValidator(_iban)] | None = Field(default=None, repr=False)
     bic: Annotated[str, AfterValidator(_bic)] | None = None
     language: Annotated[str, Field(pattern="^[a-z]{2}$")] | None = None
+    paper: Literal["a4", "letter"] | None = None
     tax_id: _Text | None = None
+    customer: _Text | None = None
 
     def record(self) -> PayeeRecord:
         details = self.model_dump(include=_DETAILS, exclude_none=True)
@@ -328,7 +334,7 @@ class _Payee(_Entry):
         return self
 
 
-_DETAILS = {"name", "address", "email", "language", "tax_id"}
+_DETAILS = {"name", "address", "email", "language", "paper", "tax_id"}
 
 
 class _Dispute(_Entry):

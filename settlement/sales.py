@@ -149,6 +149,8 @@ class SaleRecord(BaseModel):
     other_deduction: Amount = 0
     rate_card: _Name | None = None
     """None: the platform's default at the time of sale."""
+    buyer: _Name | None = None
+    """The platform's reference of the customer, kept as a hash: purchases by payees of the image are flagged."""
 
     @model_validator(mode="after")
     def _price_and_tax(self) -> "SaleRecord":
@@ -178,6 +180,11 @@ class RefundRecord(BaseModel):
         if not self.amount:
             raise ValueError("amount: must be above zero")
         return self
+
+
+def customer_sha256(reference: str) -> bytes:
+    """SHA-256 that stands for a customer's reference: only whether two are the same is ever asked."""
+    return hashlib.sha256(b"customer\0" + reference.encode()).digest()
 
 
 _Record = TypeVar("_Record", SaleRecord, RefundRecord)
@@ -258,8 +265,25 @@ def _record_sales(session: Session, records: Sequence[SaleRecord], terms: Terms,
             "actor": actor,
         }
     ids = _insert(session, "sale", _SALE_COLUMNS, list(rows.values()))
+    _record_buyers(
+        session, [(ids[r.external_id], r.buyer) for r in records if r.buyer and r.external_id in ids]
+    )
     post_sales(session, list(ids.values()))
     return _outcomes(session, Sale, records, known, refused, {places[name] for name in ids})
+
+
+def _record_buyers(session: Session, buyers: Sequence[tuple[int, str]]) -> None:
+    if buyers:
+        session.execute(
+            text(
+                "INSERT INTO settlement.sale_buyer (sale_id, customer_sha256)"
+                " SELECT * FROM unnest(CAST(:sales AS bigint[]), CAST(:customers AS bytea[])) ON CONFLICT DO NOTHING"
+            ),
+            {
+                "sales": [sale for sale, _ in buyers],
+                "customers": [customer_sha256(buyer) for _, buyer in buyers],
+            },
+        )
 
 
 def _record_refunds(session: Session, records: Sequence[RefundRecord], actor: str) -> list[Outcome]:
@@ -396,7 +420,9 @@ def _digest(record: SaleRecord | RefundRecord) -> bytes:
     for name, value in record:
         if isinstance(value, datetime):
             document[name] = value.astimezone(UTC).isoformat(timespec="microseconds")
-        else:
+        elif (
+            name != "buyer" or value is not None
+        ):  # what was sent before there were buyers is the same as ever
             document[name] = None if value is None else str(value)
     return hashlib.sha256(rfc8785.dumps(document)).digest()
 

@@ -14,7 +14,7 @@ from database.engine import session
 from database.roles import Role
 from database.settings import get_settings
 from tests.attribution.tiny import save_tiny_pipeline
-from tests.attribution.worker_process import ARTISTS, no_effect
+from tests.attribution.worker_process import ARTISTS, all_known, no_effect
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def world(database: str, tiny: Model) -> Iterator[str]:
     """A catalogue and a calibrated method; yields a superuser's conninfo."""
     with session(Role.ATTRIBUTION) as opened:
         record_artists(opened, ARTISTS, actor="test", reason="test")
-        ensure_method(opened, quick_method(tiny), [no_effect(tiny)])
+        ensure_method(opened, quick_method(tiny), [no_effect(tiny)], [all_known(tiny)])
     yield database
     broker.disconnect()
 

@@ -16,7 +16,7 @@ from attribution.registration import ensure_method
 from attribution.worker import Worker
 from database.engine import session
 from database.roles import Role
-from tests.attribution.worker_process import ARTISTS, log_images_of, no_effect
+from tests.attribution.worker_process import ARTISTS, all_known, log_images_of, no_effect
 
 
 def run(worker: Worker) -> jobs.QueueStatus:
@@ -54,12 +54,12 @@ def test_images_logged_before_there_is_a_method_are_queued_by_the_first_worker(
     with session(Role.ATTRIBUTION) as opened:
         assert jobs.status(opened).open == 0
     found = run(worker)
-    # No placebo table: images that name artists wait and say why, the one that names nobody is through.
+    # No table of known names: images that name artists wait and say why, the one that names nobody is through.
     assert (found.done, found.pending, found.failed) == (1, 3, 0)
-    assert all(reason.startswith("no placebo level for") for reason in found.reasons)
+    assert all(reason.startswith("whether the model knows") for reason in found.reasons)
 
     with session(Role.ATTRIBUTION) as opened:
-        ensure_method(opened, quick_method(tiny), [no_effect(tiny)])
+        ensure_method(opened, quick_method(tiny), [no_effect(tiny)], [all_known(tiny)])
         opened.execute(text("UPDATE attribution.attribution_job SET next_attempt_at = clock_timestamp()"))
     found = run(worker)
     assert (found.done, found.open, found.failed) == (4, 0, 0)

@@ -24,7 +24,7 @@ from attribution.miniature.drawing import SHAPES, Scene
 from attribution.miniature.prompts import name_artists
 from attribution.name_index import NameIndex
 from attribution.pipeline import Model, load_model
-from attribution.registration import ensure_method, runnable_methods, shipped_tables
+from attribution.registration import ensure_method, runnable_methods, shipped_recognition, shipped_tables
 from attribution.results import ImageResult, placebo_levels
 from database.engine import session
 from database.roles import Role
@@ -267,7 +267,7 @@ def test_three_workers_and_three_hundred_images_of_the_miniature(
     ]
     with session(Role.ATTRIBUTION) as opened:
         record_artists(opened, named, actor="test", reason="test")
-        ensure_method(opened, default_method(model), shipped_tables(model))
+        ensure_method(opened, default_method(model), shipped_tables(model), shipped_recognition(model))
         log_images(opened, records)
     monkeypatch.setenv("ROYALTY_METHOD", "exact")
     attributed_by_three(database, None, 300, tmp_path, killed=2)
@@ -281,8 +281,8 @@ def test_out_of_memory_takes_a_smaller_bucket_only_where_the_method_lists_one(
     world: str, tiny: Model, tiny_folder: Path, tmp_path: Path
 ) -> None:
     methods = [
-        replace(quick_method(tiny), name="one bucket", buckets=(16,)),
-        replace(quick_method(tiny), name="two buckets", buckets=(16, 2)),
+        replace(quick_method(tiny), name="one bucket", buckets=(16,), recognition=None),
+        replace(quick_method(tiny), name="two buckets", buckets=(16, 2), recognition=None),
     ]
     with session(Role.ATTRIBUTION) as opened:
         does_not, lists = (

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from attribution import jobs
 from attribution.catalogue import Artist
 from attribution.generate import pipeline_settings
@@ -17,6 +20,7 @@ from attribution.ingest import log_images
 from attribution.method import quick_method
 from attribution.pipeline import Model
 from attribution.placebo import PlaceboTable, SlotLevel
+from attribution.recognition import NameMeasure, Probe, RecognitionTable, Scale, rule_of
 from database.engine import session
 from database.roles import Role
 
@@ -96,6 +100,29 @@ def no_effect(model: Model) -> PlaceboTable:
             SlotLevel(players, slot, 0, 0, 0, 0, 40, ()) for players in (2, 3) for slot in range(1, players)
         ),
     )
+
+
+def all_known(model: Model) -> RecognitionTable:
+    """A table by which the model knows every artist: what is measured here is not whom a model of noise knows."""
+    method = quick_method(model)
+    rule = rule_of(method)
+
+    def moving(name: str, move: NDArray[np.float32], distance: int) -> NameMeasure:
+        return NameMeasure(name, (distance,) * rule.probes, np.tile(move, (rule.probes, 1)))
+
+    directions = np.eye(rule.made_up_names + len(ARTISTS), dtype=np.float32)
+    made_up = [moving(f"nobody {n}", directions[n] / 100, 1000 + n) for n in range(rule.made_up_names)]
+    scale = Scale(
+        rule=str(method.recognition),
+        recognition_sha256=method.recognition_sha256.hex(),
+        weights_sha256=model.weights_sha256.hex(),
+        probes=tuple(Probe("a ring", n) for n in range(rule.probes)),
+        settings={},
+        names=tuple(made_up),
+    )
+    hers = directions[rule.made_up_names :]
+    names = [moving(artist.name, move, 500_000_000) for artist, move in zip(ARTISTS, hers, strict=True)]
+    return RecognitionTable(scale, tuple(names))
 
 
 def log_images_of(model: Model, first: int, last: int) -> None:
