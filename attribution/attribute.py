@@ -24,6 +24,7 @@ from attribution.embedding import Embedding, make_embedder
 from attribution.estimator import Estimate, Estimator
 from attribution.game import Game, build_game
 from attribution.generation import Adapter, LoggedImage
+from attribution.known_names import Gate
 from attribution.method import MethodVersion
 from attribution.name_index import NameIndex
 from attribution.pictures import open_picture
@@ -51,6 +52,8 @@ class Catalogue:
 
     names: NameIndex
     version: int
+    gate: Gate | None = None
+    """Whom of them the model knows, by the method version in hand; None: everybody counts as known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +214,16 @@ class Attributor:
             catalogue.names,
             window_end=model.window_end(image.prompt),
             explicit=image.artists or (),
+            recognised=None if catalogue.gate is None else catalogue.gate.read,
             adapters=image.adapters,
         )
+        unmeasured = [
+            artist for artist in game.named if catalogue.gate and artist in catalogue.gate.unmeasured
+        ]
+        if unmeasured:
+            return Waits(
+                f"whether the model knows {', '.join(unmeasured)} is not measured: `royalty artists recognise`"
+            )
         if not game.artists:
             return self._without_game(image, game, catalogue, UnattributedReason.NO_RECOGNISED_ARTIST)
         if not is_deterministic(image.scheduler, image.scheduler_config, float(image.eta)):
@@ -226,7 +237,7 @@ class Attributor:
             if not catalogue.names.knows(adapter.artist):
                 return Waits(
                     f"the owner of the adapter {adapter.sha256.hex()[:12]} is no artist of the catalogue: add"
-                    f" {adapter.artist} with `royalty artists import`"
+                    f" {adapter.artist} (`royalty catalogue load FILE`)"
                 )
             if find_adapter(adapter.sha256.hex()) is None:
                 return Waits(missing_adapter(adapter.sha256.hex()))
@@ -515,6 +526,7 @@ def _reading(game: Game, catalogue: Catalogue) -> dict[str, Any]:
         "catalogue_version": catalogue.version,
         "window_end": game.reading.window_end,
         "players": list(game.artists),
+        **_unrecognised(game, catalogue.gate),
         "findings": [
             {
                 "artist": finding.artist_id,
@@ -528,4 +540,15 @@ def _reading(game: Game, catalogue: Catalogue) -> dict[str, Any]:
             }
             for finding in game.reading.findings
         ],
+    }
+
+
+def _unrecognised(game: Game, gate: Gate | None) -> dict[str, Any]:
+    """Artists whom the prompt names and the model does not know, and where the evidence is."""
+    if gate is None:
+        return {}
+    named = dict.fromkeys(mention.artist_id for mention in game.reading.mentions if mention.in_window)
+    return {
+        "unrecognised": [artist for artist in named if artist not in gate.recognised],
+        "recognition_scale": gate.scale_sha256,
     }

@@ -5,7 +5,7 @@ recorded values those of pictures rendered now, within the method's stated toler
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,10 @@ from sqlalchemy import literal, select, text
 from sqlalchemy.orm import Session
 
 from attribution.attribute import Attributor, Catalogue
-from attribution.catalogue import artists
+from attribution.catalogue import Artist, artists
 from attribution.game import build_game
 from attribution.generation import Image, LoggedImage, logged_image
+from attribution.known_names import Gate
 from attribution.method import MethodVersion
 from attribution.name_index import NameIndex
 from attribution.pipeline import Model
@@ -191,11 +192,19 @@ def recorded_attribution(
             )
         ),
         environment=attribution.environment,
-        catalogue=Catalogue(NameIndex(known), then),
+        catalogue=Catalogue(NameIndex(known), then, _gate(attribution.reading, known)),
         names={artist.id: artist.name for artist in known},
         model=model,
         levels=placebo_levels(session, attribution.method_id, image.weights_sha256),
     )
+
+
+def _gate(reading: Mapping[str, Any], known: Sequence[Artist]) -> Gate | None:
+    """Who was a player then, as the reading has it: names that were measured since change nothing of it."""
+    if "unrecognised" not in reading:
+        return None
+    players = frozenset(artist.id for artist in known) - set(reading["unrecognised"])
+    return Gate(players, frozenset(), reading["recognition_scale"])
 
 
 def drawn_attributions(session: Session, number: int) -> list[tuple[str, int]]:
