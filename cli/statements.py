@@ -13,7 +13,7 @@ from database.roles import Role
 from settlement.ledger.checkpoints import VerifierKey
 from settlement.periods.models import Period
 from settlement.statements.body import MOVEMENTS
-from settlement.statements.files import write_statement_files
+from settlement.statements.files import FORMATS, write_statement_files
 from settlement.statements.models import Statement
 from settlement.statements.proof import verify_file
 
@@ -74,7 +74,7 @@ def export(
     period_id: Annotated[str, typer.Argument(help="A period.")],
     to: Annotated[Path, typer.Option(help="Directory; made if missing.")] = Path("statements"),
 ) -> None:
-    """Write every statement of a period as JSON, CSV and PDF."""
+    """Write every statement of a period as JSON, CSV (its lines, its sections) and PDF."""
     paths = export_statements(period_id, to)
     show(f"{len(paths)} files in {to}")
 
@@ -127,5 +127,5 @@ def export_statements(period_id: str, directory: Path) -> list[Path]:
     with progress(f"writing {period_id}") as advance, session(Role.SETTLEMENT) as opened:
         for path in write_statement_files(opened, statements, directory):
             paths.append(path)
-            advance(len(paths), 3 * len(statements))
+            advance(len(paths), len(FORMATS) * len(statements))
     return paths

@@ -49,12 +49,16 @@ class Party:
     address: Address | None = None
     email: str | None = None
     tax_id: str | None = None
+    language: str | None = None
+    """ISO 639-1, two letters."""
+    paper: str | None = None
+    """a4 | letter; None: as is usual in the country."""
 
     @classmethod
     def of(cls, details: Mapping[str, Any]) -> Self:
         """The party that a party version's details describe."""
-        address = Address.of(details.get("address"))
-        return cls(details["name"], address, details.get("email"), details.get("tax_id"))
+        optional = (details.get(part) for part in ("email", "tax_id", "language", "paper"))
+        return cls(details["name"], Address.of(details.get("address")), *optional)
 
 
 def party_digest(salt: bytes, details: Mapping[str, Any]) -> str:

@@ -17,7 +17,8 @@ from settlement.statements.detail import FIELDS, Line, Tally, values
 COLUMNS = ("record", "row", *FIELDS)
 
 _SHARES = frozenset({"share", "split"})
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Also the full-width forms, which some spreadsheets read as the same, and a line break before a sign.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _PIECE = 1 << 16
 
 
@@ -61,5 +62,9 @@ def _cell(name: str, value: str | int | date | None) -> str:
         return share_to_decimal(value) if name in _SHARES else to_decimal(value)
     if isinstance(value, date):
         return value.isoformat()
-    # A spreadsheet would run such text as a formula; amounts keep their minus.
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    return disarmed(value)
+
+
+def disarmed(text: str) -> str:
+    """Text as a spreadsheet shows it, where it would otherwise run it as a formula. Not for amounts with a minus."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

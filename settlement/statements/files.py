@@ -1,4 +1,4 @@
-"""A statement's files: the body as issued with its proof (JSON), its lines (CSV) and its PDF.
+"""A statement's files: the body as issued with its proof (JSON), its lines and its sections (CSV), and its PDF.
 
 The same statement, the same bytes; the proof gets its checkpoint once one covers the statement.
 """
@@ -20,12 +20,18 @@ from settlement.statements.detail import FIELDS, Line
 from settlement.statements.models import Statement, find_statement
 from settlement.statements.pdf import Renderer
 from settlement.statements.proof import StatementProofs, statement_file
+from settlement.statements.sections import sections_csv
 
-Format = Literal["json", "csv", "pdf"]
+Format = Literal["json", "csv", "sections.csv", "pdf"]
 
-FORMATS: tuple[Format, ...] = ("json", "csv", "pdf")
+FORMATS: tuple[Format, ...] = ("json", "csv", "sections.csv", "pdf")
 
-MEDIA_TYPES: dict[Format, str] = {"json": "application/json", "csv": "text/csv", "pdf": "application/pdf"}
+MEDIA_TYPES: dict[Format, str] = {
+    "json": "application/json",
+    "csv": "text/csv",
+    "sections.csv": "text/csv",
+    "pdf": "application/pdf",
+}
 
 
 def statement_files(
@@ -94,7 +100,7 @@ def write_statement_files(
         for statement in statements:
             for format in formats:
                 path = directory.joinpath(file_name(statement, format))
-                unfinished = path.with_suffix(f".{format}.part")
+                unfinished = path.with_name(f"{path.name}.part")
                 unfinished.write_bytes(_file(session, statement, format, renderer, proofs))
                 unfinished.replace(path)
                 yield path
@@ -116,6 +122,8 @@ def _file(
             return statement_file(statement.body.encode(), proofs.of(statement.statement_id))
         case "csv":
             return b"".join(detail_csv(statement_lines(session, statement)))
+        case "sections.csv":
+            return sections_csv(statement.body.encode())
         case "pdf":
             header = parse(statement.body.encode())["header"]
             platform = _letterhead(session, header["platform"])

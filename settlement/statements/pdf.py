@@ -1,4 +1,4 @@
-"""A statement as an A4 PDF: its body set by typst, with the body's bytes attached.
+"""A statement as a PDF for its payee's paper and eyes: its body set by typst, with the body's bytes attached.
 
 The same input gives the same bytes: no clock, and only the fonts that come with typst and those named. The files are
 tagged (PDF/UA-1) and made for keeping (PDF/A-3a, ISO 19005-3).
@@ -7,16 +7,20 @@ tagged (PDF/UA-1) and made for keeping (PDF/A-3a, ISO 19005-3).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from datetime import date
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typst
 
 from settlement.money import minor_exponent
 from settlement.party import Party
 from settlement.statements.body import identity, parse
+from settlement.statements.locale import reader
 
 if TYPE_CHECKING:  # typst names its types in its stubs only
     from typst import PDFStandard
@@ -24,6 +28,7 @@ if TYPE_CHECKING:  # typst names its types in its stubs only
 _TEMPLATE = Path(__file__).with_name("template.typ")
 _ARCHIVAL: list[PDFStandard] = ["ua-1", "a-3a"]
 _ERASED = Party("(erased)")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Renderer:
@@ -51,11 +56,15 @@ class Renderer:
             payee: None if her personal data has been erased.
             platform: who issues the statement.
         """
+        document = parse(body)
+        reads = reader(payee)
         frame = {
             "number": number,
             "issued": issued.isoformat(),
             "sha256": identity(body),
-            "minor_exponent": minor_exponent(parse(body)["header"]["currency"]),
+            "minor_exponent": minor_exponent(document["header"]["currency"]),
+            "reader": asdict(reads),
+            "days": reads.days([issued, _last_day(document), *_days(document)]),
             "payee": _printed(payee or _ERASED),
             "platform": _printed(platform),
         }
@@ -72,6 +81,22 @@ class Renderer:
         if not isinstance(file, bytes):
             raise TypeError(f"typst returned {type(file)} for a PDF")
         return file
+
+
+def _last_day(document: dict[str, Any]) -> date:
+    return date.fromisoformat(document["header"]["period"]["end"]) - timedelta(days=1)
+
+
+def _days(part: object) -> Iterator[date]:
+    """Every date in a document."""
+    if isinstance(part, dict):
+        part = list(part.values())
+    if isinstance(part, list):
+        for item in part:
+            yield from _days(item)
+    elif isinstance(part, str) and _DAY.fullmatch(part):
+        with suppress(ValueError):
+            yield date.fromisoformat(part)
 
 
 def _printed(party: Party) -> dict[str, object]:

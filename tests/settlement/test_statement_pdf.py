@@ -76,13 +76,13 @@ def test_what_a_reader_looks_for_is_there(renderer: Renderer) -> None:
         "2026-11/pay-1/EUR",
         "1 November 2026 – 30 November 2026",
         "2 December 2026",
-        "Opening balance, carried from the last statement 0.184931",
-        "Royalties of this period 0.089067",
-        "Refunds −0.065433",
-        "Payments since the last statement −0.180000",
-        "Closing balance on 30 November 2026 0.028565",
-        "Below the minimum payout, carried forward 0.028565",
-        "img-1 art-1 29.9492 % 0.062894",
+        "Opening balance, carried from the last statement 0,184931",
+        "Royalties of this period 0,089067",
+        "Refunds −0,065433",
+        "Payments since the last statement −0,180000",
+        "Closing balance on 30 November 2026 0,028565",
+        "Below the minimum payout, carried forward 0,028565",
+        "img-1 art-1 29,9492 % 0,062894",
         "refund:refund-1:royalties",
         "Shares measure the effect of naming an artist",
         "royalties@example.com",
@@ -103,13 +103,54 @@ def test_a_long_statement_has_every_row_and_repeats_headers(renderer: Renderer) 
         assert "Used in Image model Territory" in page
     for section in ("Holds", "Adjustments", "Ownership claims", "Reserves", "Currency conversion"):
         assert section in text
-    assert "1,234 of the attributed images" in text
+    assert "1.234 of the attributed images" in text
+
+
+@pytest.mark.parametrize(
+    ("country", "language", "paper", "amount", "day"),
+    [
+        ("DE", "de", None, "1.234.567,800000", "30. November 2026"),
+        ("US", "en", None, "1,234,567.800000", "November 30, 2026"),
+        ("US", "de", None, "1.234.567,800000", "30. November 2026"),
+        ("IN", "en", None, "12,34,567.800000", "30 November 2026"),
+        ("CH", "de", None, "1’234’567.800000", "30. November 2026"),
+        ("FR", "fr", "letter", "1 234 567,800000", "30 novembre 2026"),
+        ("PL", "pl", None, "1 234 567,800000", "30 listopada 2026"),
+        ("CA", "fr", "a4", "1 234 567,800000", "30 novembre 2026"),
+        ("GR", "el", None, "1.234.567,800000", "30 Νοεμβρίου 2026"),
+        # The fonts have no such letters for dates; right to left, and no language at all, are read in English.
+        ("JP", "ja", None, "1,234,567.800000", "November 30, 2026"),
+        ("AE", "ar", None, "1,234,567.800000", "November 30, 2026"),
+        ("XX", "zz", None, "1,234,567.800000", "November 30, 2026"),
+    ],
+)
+def test_amounts_dates_and_paper_are_the_payees(
+    renderer: Renderer, country: str, language: str, paper: str | None, amount: str, day: str
+) -> None:
+    payee = Party("Ada", Address("Town", country), language=language, paper=paper)
+    opening = 1_234_567_800_000
+    own = replace(BODY.summary.columns[0], opening=opening, payments=-opening, closing=23_634)
+    body = replace(
+        BODY,
+        summary=Summary((own,), of_which(23_634, 100_000, "EUR", held=False)),
+        entries=replace(BODY.entries, payments=(replace(BODY.entries.payments[0], amount=-opening),)),
+    )
+    file = pdf(renderer, body, payee)
+    text = " ".join(texts(file))
+    assert f"last statement {amount}" in text
+    assert f"Closing balance on {day} 0" in text
+    letter = paper == "letter" or country == "US"
+    width, height = PdfReader(io.BytesIO(file)).pages[0].mediabox[2:]
+    assert (round(width), round(height)) == ((612, 792) if letter else (595, 842))
+    # Tagged and archival in every language: no letter lacks its shape.
+    metadata = PdfReader(io.BytesIO(file)).xmp_metadata
+    assert metadata is not None and b"<pdfuaid:part>1" in metadata.stream.get_data()
 
 
 @pytest.mark.parametrize("currency", ["JPY", "KWD", "CLF"])
 def test_grey_digits_follow_the_currency(renderer: Renderer, currency: str) -> None:
     text = " ".join(texts(pdf(renderer, long_body(3, currency))))
-    assert "1,000,000.000000" in text
+    assert "1.000.000,000000" in text
 
 
 @pytest.mark.parametrize(
@@ -147,6 +188,6 @@ def test_a_statement_without_anything(renderer: Renderer) -> None:
         entries=Entries(),
     )
     text = " ".join(texts(pdf(renderer, empty)))
-    assert "Closing balance on 30 November 2026 0.000000" in text
+    assert "Closing balance on 30 November 2026 0,000000" in text
     assert "Earnings over time" not in text
     assert "Images that earned most" not in text

@@ -20,6 +20,7 @@ from settlement.statements.detail import summarise
 from settlement.statements.files import statement_files, statement_lines, write_statement_files
 from settlement.statements.models import find_statement, issued_statements
 from settlement.statements.proof import verify_file
+from settlement.statements.sections import sections_csv
 
 
 def test_the_files(books: Session, tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_the_files(books: Session, tmp_path: Path) -> None:
         assert (detail.count, detail.sha256) == (stated["count"], stated["sha256"])
 
     paths = list(write_statement_files(books, statements, tmp_path / "out"))
-    assert len(paths) == len(set(paths)) == 9
+    assert len(paths) == len(set(paths)) == 12
     files = statement_files(books, "2026-11/pay-1/EUR")
     assert {
         format: (tmp_path / "out" / f"2026-11_pay-1_EUR.{format}").read_bytes() for format in files
@@ -43,6 +44,7 @@ def test_the_files(books: Session, tmp_path: Path) -> None:
     assert rfc8785.dumps(json.loads(files["json"])["statement"]) == body
     assert verify_file(files["json"])[0] == identity_of(body)
     assert files["csv"].decode().count("\r\n") == 1 + 3 + 2 + 1  # header, lines, totals, digest
+    assert files["sections.csv"] == sections_csv(body)
     assert files["pdf"].startswith(b"%PDF")
 
     with pytest.raises(NotFound, match="there is no statement 2026-12/pay-1/EUR"):
