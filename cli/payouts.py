@@ -11,9 +11,8 @@ from cli.screen import money, progress, show, table
 from database.engine import session
 from database.errors import NotFound, UserError
 from database.roles import Role
-from database.settings import get_settings
 from settlement.bank_details import rekey as rekey_accounts
-from settlement.payouts import holds, run, submission
+from settlement.payouts import corrections, holds, run, submission
 from settlement.payouts import reconcile as reconciliation
 from settlement.payouts.advice import AdviceRenderer, advices
 from settlement.payouts.bank_messages.intake import OpenLine, Taken, open_lines, take_file
@@ -21,8 +20,8 @@ from settlement.payouts.bank_messages.intake import dismiss as dismiss_line
 from settlement.payouts.models import batch_rows, batches
 from settlement.payouts.outcomes import Outcome, record_outcomes
 from settlement.payouts.plan import Decision, hold_named, plan
-from settlement.payouts.provider.configuration import configured_provider, provider_of
-from settlement.payouts.provider.rail import ProviderRail
+from settlement.payouts.provider.configuration import provider_of
+from settlement.payouts.provider.polling import poll_provider, providers
 
 group = typer.Typer(no_args_is_help=True, help="Pay what is owed: create, approve, submit, settle.")
 hold_group = typer.Typer(
@@ -158,8 +157,8 @@ def poll() -> None:
 
 def poll_providers(actor: str) -> None:
     """Ask every provider that is configured, and show what came of it."""
-    for name in sorted(set(get_settings().payout_providers.values())):
-        polled = ProviderRail(configured_provider(name)).poll(lambda: session(Role.PAYER), actor)
+    for name in providers():
+        polled = poll_provider(name, lambda: session(Role.PAYER), actor)
         show(f"{name}: {polled.events} events since the last time, asked about {polled.asked} payments")
         if polled.unheard_of:
             batches_of = sorted({attempt.rsplit("-", 2)[0] for attempt in polled.unheard_of})
@@ -222,26 +221,56 @@ def settle_batch(
 
 @group.command("import")
 def import_files(
-    files: Annotated[list[Path], typer.Argument(help="pain.002, camt.053 or camt.054 files from the bank.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="pain.002, camt.053 or camt.054 files from the bank, or folders of them (*.xml)."
+        ),
+    ],
 ) -> None:
     """Take what the bank answered. A file is taken once; in what order they come does not matter."""
     actor = operator("payouts:write").username
-    failed = 0
-    for path in files:
-        try:
-            with path.open("rb") as file, session(Role.PAYER) as opened:
-                taken = take_file(opened, file, path.name, actor)
-        except OSError as error:
-            failed += 1
-            typer.echo(f"{path}: cannot be read: {error.strerror}", err=True)
-        except UserError as error:
-            # The others are taken all the same.
-            failed += 1
-            typer.echo(f"{path}: nothing is taken of it: {error.message}", err=True)
-        else:
-            _taken(taken)
+    paths = [path for given in files for path in (_xml_in(given) if given.is_dir() else [given])]
+    if not paths:
+        raise NotFound(f"no .xml file in {files[0]}")
+    failed = done = 0
+    try:
+        for path in paths:
+            failed += not _import_file(path, actor)
+            done += 1
+    except KeyboardInterrupt:
+        typer.echo(
+            f"stopped: {done} of {len(paths)} files were looked at, nothing of {paths[done].name} is taken;"
+            " run the same command again, what is taken is not taken twice",
+            err=True,
+        )
+        raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(1)
+
+
+def _xml_in(folder: Path) -> list[Path]:
+    """The XML files of a folder in the order of their names, which is mostly that of their days."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".xml" and path.is_file())
+
+
+def _import_file(path: Path, actor: str) -> bool:
+    """Take one file in a transaction of its own; the others are taken whatever becomes of it."""
+    try:
+        with (
+            path.open("rb") as file,
+            progress(f"{path.name}: lines read") as advance,
+            session(Role.PAYER) as opened,
+        ):
+            taken = take_file(opened, file, path.name, actor, lambda lines: advance(lines, 0))
+    except OSError as error:
+        typer.echo(f"{path}: cannot be read: {error.strerror}", err=True)
+        return False
+    except UserError as error:
+        typer.echo(f"{path}: nothing is taken of it: {error.message}", err=True)
+        return False
+    _taken(taken)
+    return True
 
 
 def _taken(taken: Taken) -> None:
@@ -367,6 +396,34 @@ def dismiss(
     with session(Role.PAYER) as opened:
         dismiss_line(opened, line, reason, actor)
     show(f"line {line} is dismissed")
+
+
+@group.command()
+def correct(
+    line: Annotated[int, typer.Argument(help="The line's id, as reconcile shows it.")],
+    reason: Annotated[str, typer.Option(help="How it is known that the bank has paid.")] = "",
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Approve what another operator proposed, and correct it.")
+    ] = False,
+) -> None:
+    """Say that a payment which the bank refused is paid, as this line books it. Two operators do it."""
+    if not approve:
+        maker = operator("payouts:write").username
+        with session(Role.PAYER) as opened:
+            attempts = corrections.propose(opened, line, reason, maker)
+        show(f"proposed: {', '.join(attempts)} were refused, and are paid; nothing is posted yet")
+        show(f"next: another operator runs `royalty payout correct {line} --approve`")
+        return
+    checker = operator("payouts:approve").username
+    with session(Role.APPROVER) as opened:
+        corrections.approve(opened, line, checker)
+    with session(Role.PAYER) as opened:
+        attempts = corrections.carry_out(opened, line, checker)
+    if not attempts:
+        show(f"line {line} was corrected before; nothing changed")
+        return
+    show(f"corrected: {', '.join(attempts)} are paid; what the payees are owed has gone down by it")
+    show("next: `royalty hold list`, and release the holds that were opened for it")
 
 
 @group.command()

@@ -71,6 +71,7 @@ RESERVE = Account("reserve", "liability", "payee")
 ADVANCES = Account("advances", "asset", "payee")
 TAX_WITHHELD = Account("tax_withheld", "liability", "territory")
 FX_POSITION = Account("fx_position", "asset")
+BANK_CHARGES = Account("bank_charges", "expense")
 
 
 class Booking(StrEnum):
@@ -277,6 +278,23 @@ PAYOUT_RETURNED = Rule(
     key="attempt:{attempt}:returned",
     booking=Booking.EVENT,
 )
+PAYOUT_CORRECTED = Rule(
+    "payout_corrected",
+    "the bank has booked what it had refused: the exact reversal of the refusal, approved by another person",
+    debit=(PAYABLE,),
+    credit=(CLEARING,),
+    key="attempt:{attempt}:corrected",
+    booking=Booking.EVENT,
+)
+BANK_CHARGE = Rule(
+    "bank_charge",
+    "the bank charges for payments or for the account, or gives a charge back",
+    debit=(BANK_CHARGES,),
+    credit=(BANK,),
+    key="bank_charge:{booking}",
+    booking=Booking.EVENT,
+    either_sign=True,
+)
 
 MATRIX: tuple[Rule, ...] = (
     SALE,
@@ -297,6 +315,8 @@ MATRIX: tuple[Rule, ...] = (
     PAYOUT_PAID,
     PAYOUT_REJECTED,
     PAYOUT_RETURNED,
+    PAYOUT_CORRECTED,
+    BANK_CHARGE,
 )
 """Every rule. A correction of any journal is its exact reversal (`settlement.ledger.reverse`) and the right one."""
 
@@ -619,7 +639,42 @@ def payout_returned(
     return [PAYOUT_RETURNED.entry(lines, currency, at=booked_at, actor=actor, attempt=attempt)]
 
 
-PAYMENT_KINDS = [rule.kind for rule in (PAYOUT_RESERVED, PAYOUT_PAID, PAYOUT_REJECTED, PAYOUT_RETURNED)]
+def payout_corrected(
+    attempt: str,
+    payee: str,
+    currency: str,
+    amount: int,
+    *,
+    booked_at: datetime,
+    actor: str,
+    approved_by: str,
+) -> Entry:
+    """The refusal of ``amount`` micros is taken back: the bank has booked the payment all the same."""
+    entry = PAYOUT_CORRECTED.entry(
+        [(PAYABLE, amount, payee), (CLEARING, -amount, None)],
+        currency,
+        at=booked_at,
+        actor=actor,
+        approved_by=approved_by,
+        attempt=attempt,
+    )
+    return replace(entry, reverses=PAYOUT_REJECTED.key.format(attempt=attempt))
+
+
+def bank_charge(booking: str, currency: str, amount: int, *, booked_at: datetime, actor: str) -> Entry:
+    """The bank took ``amount`` micros for itself; below zero: it gave them back."""
+    return BANK_CHARGE.entry(
+        [(BANK_CHARGES, amount, None), (BANK, -amount, None)],
+        currency,
+        at=booked_at,
+        actor=actor,
+        booking=booking,
+    )
+
+
+PAYMENT_KINDS = [
+    rule.kind for rule in (PAYOUT_RESERVED, PAYOUT_PAID, PAYOUT_REJECTED, PAYOUT_RETURNED, PAYOUT_CORRECTED)
+]
 """Kinds of journals that a statement lists as payments."""
 
 PAYOUT_OUTCOMES: Mapping[str, Callable[..., list[Entry]]] = MappingProxyType(

@@ -1,12 +1,12 @@
-"""Answers of banks and providers, looked at again: a payout's events are checked by the statement, not by the row."""
+"""Answers of banks and providers, looked at again: events checked by the statement, charges, corrections."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from alembic import op
-from sqlalchemy import text
 
-from database.migrate import run_sql_file
+from database.migrate import driver_of, run_sql_file
 
 revision: str = "0019"
 down_revision: str | None = "0018"
@@ -18,10 +18,34 @@ def upgrade() -> None:
     run_sql_file(op.get_bind(), "settlement/sql/0019_payout_answers.sql")
 
 
+def _released(path: str, begins: str, ends: str = ";") -> bytes:
+    """A definition as an earlier migration's file has it, to be put in place of the one there is."""
+    text = Path(__file__).parents[2].joinpath(path).read_text(encoding="utf-8")
+    start = text.index(begins)
+    found = text[start : text.index(ends, start) + len(ends)]
+    return re.sub(r"^CREATE (OR REPLACE )?", "CREATE OR REPLACE ", found).encode()
+
+
 def downgrade() -> None:
-    op.execute("""
-        DROP VIEW audit.bank_account_faults;
-        DROP TABLE settlement.batch_progress;
+    execute = driver_of(op.get_bind()).execute
+    execute("SET ROLE audit_owner")
+    execute(_released("settlement/audit/sql/0010_auditors_room.sql", "CREATE VIEW audit.payout_journals"))
+    execute(_released("settlement/audit/sql/0007_audit_views.sql", "CREATE VIEW audit.payout_clearing"))
+    execute("RESET ROLE")
+    for name in ("check_payout_attempt", "check_payout_event", "check_batch_event"):
+        execute(_released("settlement/sql/0006_payout_states.sql", f"CREATE FUNCTION guard.{name}", "$$;"))
+    execute("""
+        DROP VIEW audit.payout_corrections, audit.bank_charges, audit.bank_account_faults;
+        DROP TABLE settlement.payout_correction, settlement.batch_progress;
+        DO $$ BEGIN
+            EXECUTE replace(pg_get_functiondef('guard.check_account()'::regprocedure),
+                            ' (''bank_charges'', ''expense''),', '');
+        END $$;
+        ALTER TABLE settlement.approval DROP CONSTRAINT approval_kind_known,
+            ADD CONSTRAINT approval_kind_known CHECK (kind IN ('period', 'payout_batch', 'advance')) NOT VALID;
+        ALTER TABLE settlement.bank_entry DROP CONSTRAINT bank_entry_says_known,
+            ADD CONSTRAINT bank_entry_says_known CHECK (says IN
+                ('noted', 'unknown', 'accepted', 'rejected', 'paid', 'returned', 'mismatch', 'unclear')) NOT VALID;
         ALTER TABLE settlement.payout_attempt ADD CONSTRAINT payout_attempt_payout_id_fkey
             FOREIGN KEY (payout_id) REFERENCES settlement.payout (payout_id);
         ALTER TABLE settlement.payout_event
@@ -29,8 +53,3 @@ def downgrade() -> None:
             ADD CONSTRAINT payout_event_attempt_id_fkey
                 FOREIGN KEY (attempt_id) REFERENCES settlement.payout_attempt (attempt_id);
     """)
-    states = Path(__file__).parents[2].joinpath("settlement/sql/0006_payout_states.sql").read_text()
-    for function in ("check_payout_attempt", "check_payout_event"):
-        _, _, rest = states.partition(f"CREATE FUNCTION guard.{function}()")
-        body, _, _ = rest.partition("ALTER FUNCTION")
-        op.execute(text(f"CREATE OR REPLACE FUNCTION guard.{function}(){body}".replace(":", r"\:")))

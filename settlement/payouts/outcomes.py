@@ -218,12 +218,7 @@ def settle(session: Session, batch_id: str, actor: str, paid: int = 0, rejected:
     was = batch_state(session, batch_id)
     if was not in ("submitted", "partially_settled"):
         return  # it is still being told, and then this is asked again; or it is settled
-    known = session.scalar(
-        select(BatchProgress)
-        .where(BatchProgress.batch_id == batch_id)
-        .order_by(BatchProgress.number.desc())
-        .limit(1)
-    )
+    known = _progress(session, batch_id)
     if known is None:
         newest = (
             select(PayoutEvent.state)
@@ -258,3 +253,31 @@ def settle(session: Session, batch_id: str, actor: str, paid: int = 0, rejected:
         becomes = "settled" if now.paid else "failed"
     if now.paid + now.rejected and was != becomes:
         record_batch_event(session, batch_id, becomes, actor)
+
+
+def reopen(session: Session, batch_id: str, actor: str, rejected: int) -> None:
+    """Say that so many rejections of a batch are taken back, and wait again for what the bank says of them."""
+    known = _progress(session, batch_id)
+    assert known is not None  # they were counted when they were rejected
+    session.add(
+        BatchProgress(
+            batch_id=batch_id,
+            number=known.number + 1,
+            waiting=known.waiting + rejected,
+            paid=known.paid,
+            rejected=known.rejected - rejected,
+        )
+    )
+    if batch_state(session, batch_id) in ("settled", "failed"):
+        record_batch_event(session, batch_id, "partially_settled", actor)
+    session.flush()
+
+
+def _progress(session: Session, batch_id: str) -> BatchProgress | None:
+    """How far a batch is, or None if no answer has been counted yet."""
+    return session.scalar(
+        select(BatchProgress)
+        .where(BatchProgress.batch_id == batch_id)
+        .order_by(BatchProgress.number.desc())
+        .limit(1)
+    )

@@ -46,7 +46,13 @@ BEGIN
             ('submitted', 'accepted'), ('submitted', 'paid'), ('submitted', 'rejected'), ('submitted', 'unknown'),
             ('accepted', 'paid'), ('accepted', 'rejected'),
             ('unknown', 'accepted'), ('unknown', 'paid'), ('unknown', 'rejected'),
-            ('paid', 'returned'))
+            ('paid', 'returned'), ('rejected', 'submitted'))
+        -- A refusal is taken back only if two people have said that the bank has booked the payment all the same.
+        OR before.state = 'rejected' AND NOT EXISTS (
+            SELECT FROM ONLY settlement.payout_correction AS c JOIN ONLY settlement.approval AS x
+                ON x.kind = 'payout_correction' AND x.subject = c.bank_entry_id::text
+                    AND x.content_sha256 = c.content_sha256 AND x.maker = c.maker
+            WHERE c.attempt_id = added.attempt_id)
         OR (added.state = 'ready') AND p.decision <> 'pay' OR (added.state = 'held') AND p.decision = 'pay'
         -- What a bank may hear of names the payout's own attempt, the rest none.
         OR CASE WHEN added.state IN ('held', 'ready', 'cancelled') THEN added.attempt_id IS NOT NULL
@@ -100,3 +106,146 @@ RESET ROLE;
 COMMENT ON VIEW audit.bank_account_faults IS
     'must be empty: statements that book a batch''s payments on another account than it pays from; accounts masked';
 GRANT SELECT ON audit.bank_account_faults TO auditor;
+
+-- What a bank takes for itself: lines that say so, posted to an account of their own.
+ALTER TABLE settlement.bank_entry DROP CONSTRAINT bank_entry_says_known, ADD CONSTRAINT bank_entry_says_known CHECK
+    (says IN ('noted', 'unknown', 'accepted', 'rejected', 'paid', 'returned', 'mismatch', 'charge', 'unclear'));
+DO $$ BEGIN
+    EXECUTE replace(pg_get_functiondef('guard.check_account()'::regprocedure), '(''bank'', ''asset''),',
+                    '(''bank'', ''asset''), (''bank_charges'', ''expense''),');
+END $$;
+
+SET ROLE audit_owner;
+CREATE VIEW audit.bank_charges AS
+SELECT j.key, j.booked_at, a.currency::text AS currency, l.amount AS amount_micros, j.actor, j.recorded_at
+FROM ledger.journal AS j
+JOIN ledger.posting AS l ON l.journal_id = j.id
+JOIN ledger.account AS a ON a.id = l.account_id
+WHERE j.kind = 'bank_charge' AND starts_with(a.code, 'bank_charges:');
+RESET ROLE;
+COMMENT ON VIEW audit.bank_charges IS
+    'what banks charged, from their statements: by the payment and what became of it, or by the bank''s own reference';
+GRANT SELECT ON audit.bank_charges TO auditor;
+
+-- That the bank has booked what it had refused: said by one person, approved by another, and only then corrected.
+SET ROLE royalty_owner;
+CREATE TABLE settlement.payout_correction (
+    attempt_id text NOT NULL,
+    bank_entry_id bigint NOT NULL,
+    reason text NOT NULL,
+    maker text NOT NULL,
+    content_sha256 bytea NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT payout_correction_pkey PRIMARY KEY (attempt_id),
+    CONSTRAINT payout_correction_attempt_id_fkey FOREIGN KEY (attempt_id) REFERENCES settlement.payout_attempt (attempt_id),
+    CONSTRAINT payout_correction_bank_entry_id_fkey FOREIGN KEY (bank_entry_id) REFERENCES settlement.bank_entry (id),
+    CONSTRAINT payout_correction_content_sha256_length CHECK (octet_length(content_sha256) = 32)
+);
+CREATE INDEX payout_correction_bank_entry_id_idx ON settlement.payout_correction (bank_entry_id);
+ALTER TABLE settlement.approval DROP CONSTRAINT approval_kind_known,
+    ADD CONSTRAINT approval_kind_known CHECK (kind IN ('period', 'payout_batch', 'advance', 'payout_correction'));
+RESET ROLE;
+CALL guard.make_append_only('settlement.payout_correction');
+GRANT SELECT, INSERT ON settlement.payout_correction TO payer;
+GRANT SELECT ON settlement.payout_correction TO approver;
+
+-- As in 0006; and a batch that was finished waits again for a payment whose refusal is taken back.
+CREATE OR REPLACE FUNCTION guard.check_batch_event() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    broken record;
+BEGIN
+    SELECT added.batch_id, coalesce(p.state, 'nothing') AS was, added.state AS becomes INTO broken
+    FROM added LEFT JOIN ONLY settlement.batch_event AS p
+        ON p.batch_id = added.batch_id AND p.number = added.number - 1
+    WHERE (added.number = 1) <> (added.state = 'draft')
+        OR (coalesce(p.state, ''), added.state) NOT IN (VALUES
+            ('', 'draft'),
+            ('draft', 'approved'), ('draft', 'cancelled'),
+            ('approved', 'submitting'), ('approved', 'cancelled'),
+            ('submitting', 'submitted'),
+            ('submitted', 'partially_settled'), ('submitted', 'settled'), ('submitted', 'failed'),
+            ('partially_settled', 'settled'), ('partially_settled', 'failed'),
+            ('settled', 'partially_settled'), ('failed', 'partially_settled'))
+        OR p.state IN ('settled', 'failed') AND NOT EXISTS (
+            SELECT FROM ONLY settlement.payout AS y
+            JOIN ONLY settlement.payout_attempt AS t ON t.payout_id = y.payout_id
+            JOIN ONLY settlement.payout_correction AS c ON c.attempt_id = t.attempt_id
+            JOIN ONLY settlement.approval AS x ON x.kind = 'payout_correction' AND x.subject = c.bank_entry_id::text
+                AND x.content_sha256 = c.content_sha256 AND x.maker = c.maker
+            WHERE y.batch_id = added.batch_id)
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'payout batch % cannot go from % to %', broken.batch_id, broken.was, broken.becomes
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'batch_states_in_order';
+    END IF;
+    -- Approved is what another person approved, by its digest.
+    SELECT added.batch_id INTO broken
+    FROM added JOIN ONLY settlement.payout_batch AS b ON b.batch_id = added.batch_id
+    WHERE added.state = 'approved' AND NOT EXISTS (
+        SELECT FROM ONLY settlement.approval AS a
+        WHERE a.kind = 'payout_batch' AND a.subject = b.batch_id AND a.content_sha256 = b.content_sha256
+            AND a.maker = b.maker AND a.checker = added.actor)
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'nobody has approved this content of payout batch %', broken.batch_id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'batch_approved_by_checker';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+SET ROLE audit_owner;
+-- As in 0010 and 0007, with corrections.
+CREATE OR REPLACE VIEW audit.payout_journals AS
+SELECT t.attempt_id, t.payout_id, p.payee_id, p.currency::text AS currency, t.amount_micros AS amount, o.outcome,
+       e.occurred_at, e.actor, j.id AS journal_id, j.key, j.booked_at, coalesce(m.payable, 0) AS payable,
+       coalesce(m.clearing, 0) AS clearing, coalesce(m.bank, 0) AS bank,
+       o.payable * t.amount_micros AS payable_due, o.clearing * t.amount_micros AS clearing_due,
+       o.bank * t.amount_micros AS bank_due
+FROM settlement.payout_attempt AS t
+JOIN settlement.payout AS p ON p.payout_id = t.payout_id
+-- By outcome: what moves, as multiples of the amount, debits positive.
+CROSS JOIN (VALUES ('reserved', 1, -1, 0), ('paid', 0, 1, -1), ('rejected', -1, 1, 0), ('returned', -1, 0, 1),
+                   ('corrected', 1, -1, 0))
+    AS o (outcome, payable, clearing, bank)
+LEFT JOIN LATERAL (SELECT v.occurred_at, v.actor FROM settlement.payout_event AS v
+                   WHERE v.payout_id = t.payout_id AND v.attempt_id = t.attempt_id AND (v.state = o.outcome OR o.outcome = 'corrected' AND v.state = 'submitted' AND v.detail ? 'correction')
+                   ORDER BY v.number LIMIT 1) AS e ON true
+LEFT JOIN ledger.journal AS j ON j.key = 'attempt:' || t.attempt_id || ':' || o.outcome
+LEFT JOIN LATERAL (
+    SELECT sum(l.amount) FILTER (WHERE a.code = 'royalties_payable:' || p.payee_id || ':' || p.currency) AS payable,
+           sum(l.amount) FILTER (WHERE a.code = 'payout_clearing:' || p.currency) AS clearing,
+           sum(l.amount) FILTER (WHERE a.code = 'bank:' || p.currency) AS bank
+    FROM ledger.posting AS l JOIN ledger.account AS a ON a.id = l.account_id WHERE l.journal_id = j.id
+) AS m ON true
+WHERE e.occurred_at IS NOT NULL OR j.id IS NOT NULL;
+
+CREATE OR REPLACE VIEW audit.payout_clearing AS
+SELECT p.payout_id, p.payee_id, p.currency, p.amount_micros, p.attempt_id, p.state,
+       p.state IN ('paid', 'rejected', 'returned') AS finished,
+       CASE WHEN p.state IN ('reserved', 'submitted', 'accepted', 'unknown') THEN -p.amount_micros ELSE 0
+       END AS expected_clearing,
+       coalesce(m.clearing, 0) AS clearing, coalesce(m.payable, 0) AS payable, coalesce(m.bank, 0) AS bank
+FROM audit.payouts AS p
+LEFT JOIN LATERAL (
+    SELECT sum(l.amount) FILTER (WHERE starts_with(a.code, 'payout_clearing:')) AS clearing,
+           sum(l.amount) FILTER (WHERE starts_with(a.code, 'royalties_payable:')) AS payable,
+           sum(l.amount) FILTER (WHERE starts_with(a.code, 'bank:')) AS bank
+    FROM unnest(ARRAY['reserved', 'paid', 'rejected', 'returned', 'corrected']) AS o (outcome)
+    JOIN ledger.journal AS j ON j.key = 'attempt:' || p.attempt_id || ':' || o.outcome
+    JOIN ledger.posting AS l ON l.journal_id = j.id
+    JOIN ledger.account AS a ON a.id = l.account_id
+) AS m ON true;
+
+CREATE VIEW audit.payout_corrections AS
+SELECT c.attempt_id, c.bank_entry_id AS entry_id, c.reason, c.maker, x.checker, x.recorded_at AS approved_at,
+       e.occurred_at AS carried_out_at, c.recorded_at
+FROM settlement.payout_correction AS c
+LEFT JOIN settlement.approval AS x ON x.kind = 'payout_correction' AND x.subject = c.bank_entry_id::text
+    AND x.content_sha256 = c.content_sha256
+LEFT JOIN settlement.payout_event AS e ON e.attempt_id = c.attempt_id AND e.state = 'submitted' AND e.detail ? 'correction';
+RESET ROLE;
+COMMENT ON VIEW audit.payout_corrections IS
+    'payments that the bank had refused and booked all the same: who said so, who approved it, when it was corrected';
+GRANT SELECT ON audit.payout_corrections TO auditor;

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from xml.etree.ElementTree import Element
 
-from settlement.payouts.bank_messages.codes import Says
+from settlement.payouts.bank_messages.codes import CHARGES, GERMAN_CHARGE, Says
 from settlement.payouts.bank_messages.lines import Line, Statement, code, day, micros, money, reference
 from settlement.payouts.bank_messages.stream import child, children, text_at
 
@@ -26,7 +26,9 @@ class _Booking:
     number: int
     details: int = 0
     waiting: Element | None = field(default=None)
-    """The newest detail, until it is known whether it is the only one."""
+    """The newest detail, until it is known whether it is the last."""
+    charged: bool = False
+    """Whether a detail names charges: what the booking names is their sum then."""
 
 
 def lines(events: Iterable[tuple[str, str, Element]]) -> Iterator[Statement | Line]:
@@ -45,14 +47,14 @@ def lines(events: Iterable[tuple[str, str, Element]]) -> Iterator[Statement | Li
                 booking = _Booking(element, number, entries)
         elif name == "TxDtls" and booking is not None:
             if booking.waiting is not None:
-                yield _detail(booking, booking.waiting, only=False)
+                yield _detail(booking, booking.waiting, only=False, last=False)
             booking.waiting = element
             booking.details += 1
         elif name == "Ntry" and booking is not None:
             if booking.waiting is not None:
-                yield _detail(booking, booking.waiting, only=booking.details == 1)
+                yield _detail(booking, booking.waiting, only=booking.details == 1, last=True)
             else:
-                yield _detail(booking, None, only=True)
+                yield _detail(booking, None, only=True, last=True)
             booking = None
         elif name in _STATEMENTS and statement is not None:
             if entries == 0:
@@ -90,7 +92,7 @@ def _statement(element: Element, number: int) -> Statement:
     )
 
 
-def _detail(booking: _Booking, detail: Element | None, *, only: bool) -> Line:
+def _detail(booking: _Booking, detail: Element | None, *, only: bool, last: bool) -> Line:
     """The line of one payment in a booking, or of the booking itself."""
     entry = booking.element
     entry_amount, entry_currency = money(child(entry, "Amt"))
@@ -99,7 +101,12 @@ def _detail(booking: _Booking, detail: Element | None, *, only: bool) -> Line:
     amount, currency = _amount(detail)
     if amount is None and only:
         amount, currency = entry_amount, entry_currency
-    says, problem = _meaning(entry, direction)
+    charges = _charges(detail)
+    booking.charged |= charges is not None
+    if last and not booking.charged:
+        charges = _charges(entry)
+    amount = _without_charges(detail, amount, charges, direction)
+    says, problem = _meaning(entry, detail, direction)
     references, file = _references(entry, detail)
     if direction not in ("DBIT", "CRDT"):
         problem = "it does not say whether money came or went"
@@ -118,7 +125,7 @@ def _detail(booking: _Booking, detail: Element | None, *, only: bool) -> Line:
         reason=_reason(detail),
         bank_reference=reference(text_at(detail, "Refs/AcctSvcrRef"))
         or reference(text_at(entry, "AcctSvcrRef")),
-        charges=_charges(detail) if detail is not None and not only else _charges(detail) or _charges(entry),
+        charges=charges,
         statement=booking.statement,
         entry=booking.number,
         entry_amount=None if entry_amount is None else entry_sign * entry_amount,
@@ -126,16 +133,41 @@ def _detail(booking: _Booking, detail: Element | None, *, only: bool) -> Line:
     )
 
 
-def _meaning(entry: Element, direction: str | None) -> tuple[Says, str | None]:
+def _meaning(entry: Element, detail: Element | None, direction: str | None) -> tuple[Says, str | None]:
     status = text_at(entry, "Sts") or text_at(entry, "Sts/Cd") or text_at(entry, "Sts/Prtry")
     if status not in (None, "BOOK"):
         return Says.NOTED, None
+    if _is_charge(entry, detail):
+        return Says.CHARGE, None
     if direction == "CRDT":
         # Money that comes with a reference of ours is a return, or the reversal of a debit.
         return Says.RETURNED, None
     if text_at(entry, "RvslInd") in ("true", "1"):
         return Says.UNCLEAR, "the bank takes back what it had credited"
     return Says.PAID, None
+
+
+def _is_charge(entry: Element, detail: Element | None) -> bool:
+    """Whether the bank took it for itself: by its code, or because all that is booked is its charges."""
+    for element in (detail, entry):
+        family = text_at(element, "BkTxCd/Domn/Fmly/SubFmlyCd")
+        own = text_at(element, "BkTxCd/Prtry/Cd") or ""
+        if family in CHARGES or own in CHARGES or GERMAN_CHARGE in own.split("+"):
+            return True
+    booked, _ = money(child(entry, "Amt"))
+    return detail is None and booked is not None and booked > 0 and _charges(entry) == booked
+
+
+def _without_charges(
+    detail: Element | None, amount: int | None, charges: int | None, direction: str | None
+) -> int | None:
+    """What was paid, where the bank books its charges in the same amount and says what it was told to pay."""
+    instructed, _ = money(child(child(child(detail, "AmtDtls"), "InstdAmt"), "Amt"))
+    if amount is not None and charges and instructed is not None:
+        sign = 1 if direction == "DBIT" else -1
+        if amount == instructed + sign * charges:
+            return instructed
+    return amount
 
 
 def _amount(detail: Element | None) -> tuple[int | None, str | None]:

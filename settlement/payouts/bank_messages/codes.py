@@ -24,6 +24,8 @@ class Says(StrEnum):
     """Booked back."""
     MISMATCH = "mismatch"
     """The name is not the account holder's (verification of payee)."""
+    CHARGE = "charge"
+    """The bank took something for itself, or gave it back."""
     UNCLEAR = "unclear"
     """For a person to look at."""
 
@@ -61,6 +63,12 @@ STATUS: dict[str, tuple[Says, str]] = {
 
 DUPLICATES = frozenset({"AM05", "DU01", "DU02", "DU03", "DU04", "DU05", "DUPL"})
 """Reasons of a rejection that say that the bank has the payment already: no money may be given back for them."""
+
+CHARGES = frozenset({"CHRG", "FEES", "COMM", "COME", "COMI", "COMT"})
+"""Sub-families of ISO's bank transaction codes that are charges, fees and commissions of the bank."""
+
+GERMAN_CHARGE = "808"
+"""The business transaction code (GVC) of charges in the German banks' own codes, as in `NCHG+808+931`."""
 
 DESTINATION = frozenset(
     "AC01 AC03 AC04 AC06 AC07 AC14 AC15 AC17 AG03 BE01 BE04 BE06 BE23 CNOR MD07 RC01 RC04 RC07 RR03".split()

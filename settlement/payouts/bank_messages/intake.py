@@ -7,7 +7,7 @@ payment of ours is kept and reported; nothing is guessed from names, amounts or 
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from itertools import islice
@@ -20,11 +20,21 @@ from database.engine import psycopg_connection
 from database.errors import Conflict, NotFound
 from settlement.bank_details import mask
 from settlement.money import format_money
+from settlement.payouts.bank_messages.charges import post_charges
 from settlement.payouts.bank_messages.lines import Line, Statement
-from settlement.payouts.bank_messages.models import BankEntry, BankMatch, BankMessage, BankStatement
+from settlement.payouts.bank_messages.models import (
+    BankEntry,
+    BankMatch,
+    BankMessage,
+    BankStatement,
+    PayoutCorrection,
+)
 from settlement.payouts.bank_messages.read import read
-from settlement.payouts.models import lock_payouts
+from settlement.payouts.models import Payout, PayoutAttempt, lock_payouts
 from settlement.payouts.outcomes import FROM, PASSED, Outcome, Stop, hold_destinations, record_outcomes
+
+BOOKED_THOUGH_REFUSED = "it was refused before: the booking contradicts that"
+"""Why a line waits of which two people may say that it is true all the same (`settlement.payouts.corrections`)."""
 
 _CHUNK = 5_000
 # From this many lines on, the planner is told of them before they are read back.
@@ -68,7 +78,13 @@ class Taken:
     """Another file with this message id was taken before."""
 
 
-def take_file(session: Session, file: BinaryIO, name: str, actor: str) -> Taken:
+def take_file(
+    session: Session,
+    file: BinaryIO,
+    name: str,
+    actor: str,
+    progress: Callable[[int], None] = lambda lines: None,
+) -> Taken:
     """Take a file of a bank, once: keep its lines, and apply them and what waited for them.
 
     Args:
@@ -76,6 +92,7 @@ def take_file(session: Session, file: BinaryIO, name: str, actor: str) -> Taken:
         file: at its beginning, and able to go back there.
         name: the file's, for people.
         actor: who brings it.
+        progress: called with how many lines have been read.
 
     Raises:
         Invalid: it cannot be read; nothing of it is taken.
@@ -106,21 +123,8 @@ def take_file(session: Session, file: BinaryIO, name: str, actor: str) -> Taken:
     )
     session.add(message)
     session.flush()
-    count = _keep(session, message.id, lines)
-    session.execute(
-        text(
-            "INSERT INTO settlement.bank_match (bank_entry_id, result, actor) SELECT id, 'noted', :actor"
-            " FROM settlement.bank_entry WHERE bank_message_id = :message AND says = 'noted' AND problem IS NULL"
-        ),
-        {"message": message.id, "actor": actor},
-    )
-    noted = session.scalar(
-        text(
-            "SELECT count(*) FROM settlement.bank_entry"
-            " WHERE bank_message_id = :message AND says = 'noted' AND problem IS NULL"
-        ),
-        {"message": message.id},
-    )
+    count = _keep(session, message.id, lines, progress)
+    noted = session.scalar(text(_NOTE), {"message": message.id, "actor": actor, "kind": header.kind})
     if count >= _MANY:
         session.execute(text("ANALYZE settlement.bank_entry"))
     batches = session.scalars(
@@ -134,6 +138,8 @@ def take_file(session: Session, file: BinaryIO, name: str, actor: str) -> Taken:
         {"message": message.id},
     ).all()
     results, outcomes, _ = apply_open(session, batches, actor)
+    charges = post_charges(session, message.id, batches, actor)
+    results.update(charges)
     results["noted"] += noted or 0
     return Taken(
         name,
@@ -168,7 +174,9 @@ def dismiss(session: Session, entry_id: int, reason: str, actor: str) -> None:
 # What a message says, kept ---------------------------------------------------------------------------------------
 
 
-def _keep(session: Session, message: int, said: Iterator[Statement | Line]) -> int:
+def _keep(
+    session: Session, message: int, said: Iterator[Statement | Line], progress: Callable[[int], None]
+) -> int:
     """Write a message's statements and lines; returns the number of lines."""
     files: dict[str, tuple[str, int] | None] = {}
     number = 0
@@ -213,6 +221,7 @@ def _keep(session: Session, message: int, said: Iterator[Statement | Line]) -> i
             for line in lines:
                 number += 1
                 copy.write_row(_row(message, number, line, attempts, files))
+        progress(number)
     return number
 
 
@@ -393,6 +402,8 @@ def open_lines(
     ).all()
     decision = _Decision(session, sorted({row.batch_id for row in rows if row.batch_id}))
     decision.run()
+    makers = select(PayoutCorrection.bank_entry_id, PayoutCorrection.maker)
+    proposed = {row.bank_entry_id: row.maker for row in session.execute(makers)}
     return [
         OpenLine(
             row.id,
@@ -403,16 +414,65 @@ def open_lines(
             row.batch_id is not None,
             row.amount_micros,
             row.currency,
-            decision.waiting.get(row.id)
+            _what_to_do(row.id, decision.waiting.get(row.id), proposed)
             or row.problem
             or (
-                "it can be applied: import the next file"
+                "the bank has booked another charge under its reference: ask the bank"
+                if row.says == "charge"
+                else "it can be applied: import the next file"
                 if row.batch_id
                 else "no payment of ours has this reference"
             ),
         )
         for row in rows
     ]
+
+
+# A statement has every booking, and a notification the same ones: what is charged is posted from statements.
+_NOTE = """
+WITH noted AS (
+    INSERT INTO settlement.bank_match (bank_entry_id, result, actor)
+    SELECT id, 'noted', :actor FROM settlement.bank_entry
+    WHERE bank_message_id = :message AND problem IS NULL
+        AND (says = 'noted' OR says = 'charge' AND CAST(:kind AS text) = 'camt.054')
+    RETURNING 1
+)
+SELECT count(*) FROM noted
+"""
+
+
+def _what_to_do(entry_id: int, why: str | None, proposed: Mapping[int, str]) -> str | None:
+    """Why a line waits, and where it takes two people to go on, the command."""
+    if why != BOOKED_THOUGH_REFUSED:
+        return why
+    if entry_id in proposed:
+        return (
+            f"{why}; {proposed[entry_id]} says that it is paid:"
+            f" another operator runs `royalty payout correct {entry_id} --approve`"
+        )
+    return f"{why}; if the bank has paid it, run `royalty payout correct {entry_id} --reason ...`"
+
+
+def booked_though_refused(session: Session, entry_id: int) -> list[str]:
+    """The refused attempts that an open line says are booked; none unless it would be taken but for them.
+
+    Raises:
+        NotFound: there is no such line.
+    """
+    line = session.get(BankEntry, entry_id)
+    if line is None:
+        raise NotFound(f"no line {entry_id}; `royalty payout reconcile` shows what is open")
+    of_attempt = (
+        select(Payout.batch_id)
+        .join(PayoutAttempt, PayoutAttempt.payout_id == Payout.payout_id)
+        .where(PayoutAttempt.attempt_id == line.attempt_id)
+    )
+    batch_id = line.batch_id or session.scalar(of_attempt)
+    if batch_id is None:
+        return []
+    decision = _Decision(session, [batch_id])
+    decision.run()
+    return decision.refused(entry_id)
 
 
 class _Decision:
@@ -526,7 +586,7 @@ class _Decision:
             return "its file's hand-over is not recorded: run `royalty payout submit` again"
         if attempt.state == "rejected" and line.says == "paid":
             # Some banks book a batch whole, refuse some of it, and book those back: then nothing has moved.
-            return None if attempt.returning else "it was refused before: the booking contradicts that"
+            return None if attempt.returning else BOOKED_THOUGH_REFUSED
         if attempt.state == "rejected" and line.says == "returned" and "paid" in attempt.booked:
             return None
         if line.says == "returned":
@@ -588,6 +648,19 @@ class _Decision:
             self._note_booking(line)
         return why
 
+    def refused(self, entry_id: int) -> list[str]:
+        """Attempts that were refused and that a line says are booked, if nothing else keeps it waiting."""
+        if self.waiting.get(entry_id) != BOOKED_THOUGH_REFUSED:
+            return []
+        line = next(line for line in self._open if line.entry_id == entry_id)
+        if line.attempt_id:
+            return [line.attempt_id]
+        return [
+            attempt.attempt_id
+            for attempt in self._files[line.batch_id, line.file]
+            if attempt.state == "rejected"
+        ]
+
     def _note_booking(self, line: _Open) -> None:
         if line.says in ("paid", "returned"):
             self._booked[line.attempt_id or (line.batch_id, line.file), line.says].append(
@@ -609,6 +682,7 @@ JOIN settlement.bank_message AS m ON m.id = e.bank_message_id
 LEFT JOIN settlement.payout_attempt AS t ON t.attempt_id = e.attempt_id
 LEFT JOIN settlement.payout AS p ON p.payout_id = t.payout_id
 WHERE coalesce(p.batch_id, e.batch_id) = ANY(CAST(:batches AS text[]))
+  AND e.says <> 'charge'
   AND NOT EXISTS (SELECT FROM settlement.bank_match AS x WHERE x.bank_entry_id = e.id)
 """
 _SCOPE = """
@@ -649,5 +723,5 @@ SELECT bank_message_id, statement, entry FROM settlement.bank_entry
 WHERE bank_message_id = ANY(CAST(:messages AS bigint[])) AND entry IS NOT NULL
 GROUP BY bank_message_id, statement, entry
 HAVING count(amount_micros) = count(*) AND sum(amount_micros) <> min(entry_micros)
-   AND abs(sum(amount_micros) - min(entry_micros)) <> coalesce(sum(charges_micros), 0)
+   AND sum(amount_micros) - min(entry_micros) <> coalesce(sum(charges_micros), 0)
 """

@@ -70,7 +70,8 @@ class BankEntry(Base):
             ["settlement.bank_statement.bank_message_id", "settlement.bank_statement.number"],
         ),
         CheckConstraint(
-            "says IN ('noted', 'unknown', 'accepted', 'rejected', 'paid', 'returned', 'mismatch', 'unclear')",
+            "says IN ('noted', 'unknown', 'accepted', 'rejected', 'paid', 'returned', 'mismatch', 'charge',"
+            " 'unclear')",
             name="says_known",
         ),
         CheckConstraint("(batch_id IS NULL) = (file IS NULL)", name="file_of_batch"),
@@ -127,4 +128,27 @@ class BankMatch(Base):
     """recorded: it moved the payout; known: it says what was known; noted: it moves nothing; dismissed by a person."""
     reason: Mapped[str | None]
     actor: Mapped[str]
+    recorded_at: Mapped[RecordedAt]
+
+
+class PayoutCorrection(Base):
+    """That a payment which the bank refused is paid all the same, as a line of the bank says: proposed by a person.
+
+    Carried out once another one has approved it (`settlement.approval` of kind payout_correction, by its digest).
+    """
+
+    __tablename__ = "payout_correction"
+    __table_args__ = (
+        CheckConstraint("octet_length(content_sha256) = 32", name="content_sha256_length"),
+        Index(None, "bank_entry_id"),
+        {"schema": "settlement"},
+    )
+
+    attempt_id: Mapped[str] = mapped_column(ForeignKey(PayoutAttempt.attempt_id), primary_key=True)
+    bank_entry_id: Mapped[int] = mapped_column(ForeignKey(BankEntry.id))
+    """The booking that shows it; one of a whole file may show it of several."""
+    reason: Mapped[str]
+    maker: Mapped[str]
+    content_sha256: Mapped[bytes]
+    """Digest of the line, the reason, and all attempts that are corrected by it, with their amounts."""
     recorded_at: Mapped[RecordedAt]

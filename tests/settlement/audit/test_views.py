@@ -31,6 +31,7 @@ MUST_BE_EMPTY = (
 
 NOT_IN_THE_EXAMPLE = (
     "advances",
+    "bank_charges",
     "bank_lines",
     "bank_messages",
     "bank_statements",
@@ -52,6 +53,7 @@ NOT_IN_THE_EXAMPLE = (
     "hold_changes",
     "holds",
     "image_adapters",
+    "payout_corrections",
     "provider_events",
     "recomputed_prompt_shares",
     "record_checkpoint",

@@ -39,6 +39,7 @@ from tests.settlement.payouts.desk import (
 
 ONE, TWO, THREE = (f"{BATCH}-{place}-1" for place in (1, 2, 3))
 PAID = RESERVED | {"payout_clearing": 0, "bank": -62_340_000}
+CHARGED = PAID | {"bank": -65_190_000, "bank_charges": 2_850_000}
 BATCH_BOOKED = "camt054_04_swiss_batch.xml"
 STATEMENT = "camt053_02_german_statement.xml"
 RETURN = "camt053_08_dutch_return.xml"
@@ -137,12 +138,11 @@ def test_swiss_details_of_a_batch_booking(owing: Session) -> None:
 def test_german_statement_with_a_batch_without_details(owing: Session) -> None:
     submitted()
     taken = take(STATEMENT)
-    assert (taken.lines, taken.results, taken.outcomes) == (4, {"recorded": 1, "noted": 1}, {"paid": 3})
+    assert (taken.lines, taken.results, taken.outcomes) == (4, {"recorded": 2, "noted": 1}, {"paid": 3})
     assert [(line.reference, line.amount, line.currency) for line in taken.open] == [
-        (None, 100_000_000, "EUR"),
-        (None, -2_850_000, "EUR"),
+        (None, 100_000_000, "EUR")
     ]
-    assert ledger() == PAID
+    assert ledger() == CHARGED
     with acting(Role.AUDITOR) as opened:
         rows = opened.execute(
             text(
@@ -165,12 +165,12 @@ def test_german_statement_with_a_batch_without_details(owing: Session) -> None:
     ]
     # What no payment of ours explains stays on the list until a person takes it off.
     with acting(Role.PAYER) as opened:
-        dismiss(opened, taken.open[1].entry_id, "the bank's own fee", "ann")
+        dismiss(opened, taken.open[0].entry_id, "a customer's", "ann")
         with pytest.raises(Conflict, match="has been dealt with already"):
-            dismiss(opened, taken.open[1].entry_id, "again", "ann")
+            dismiss(opened, taken.open[0].entry_id, "again", "ann")
         with pytest.raises(NotFound, match="no line 0"):
             dismiss(opened, 0, "x", "ann")
-        assert [line.amount for line in open_lines(opened)] == [100_000_000]
+        assert open_lines(opened) == []
 
 
 def test_a_single_booking_with_charges_and_its_return(owing: Session) -> None:
@@ -209,6 +209,117 @@ def test_every_version_of_every_message(version: str) -> None:
     assert [read(BytesIO(content))[0].kind for content in (bare, old)] == ["pain.002"] * 2
 
 
+# Charges --------------------------------------------------------------------------------------------------------------
+
+ONE_BOOKING = """
+<Document xmlns="urn:iso:std:iso:20022:tech:xsd:{kind}.001.08"><{root}>
+  <GrpHdr><MsgId>{message}</MsgId><CreDtTm>2026-11-05T06:00:00</CreDtTm></GrpHdr>
+  <{part}><Id>{statement}</Id><Acct><Id><IBAN>DE89370400440532013000</IBAN></Id></Acct>
+    <Ntry><Amt Ccy="EUR">{booked}</Amt><CdtDbtInd>{way}</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts>
+      <BookgDt><Dt>{on}</Dt></BookgDt>{more}</Ntry>
+  </{part}></{root}></Document>
+"""
+
+
+def booking(
+    booked: str, more: str, *, way: str = "DBIT", message: str = "M1", kind: str = "camt.053", on: str = "05"
+) -> bytes:
+    """A statement, or a notification, of one booking."""
+    root, part = ("BkToCstmrStmt", "Stmt") if kind == "camt.053" else ("BkToCstmrDbtCdtNtfctn", "Ntfctn")
+    return ONE_BOOKING.format(
+        kind=kind,
+        root=root,
+        part=part,
+        message=message,
+        statement=f"S-{message}",
+        booked=booked,
+        way=way,
+        on=f"2026-11-{on}",
+        more=more,
+    ).encode()
+
+
+def coded(reference: str, code: str) -> str:
+    """The bank's reference, and a code that says what was booked."""
+    return f"<AcctSvcrRef>{reference}</AcctSvcrRef><BkTxCd>{code}</BkTxCd>"
+
+
+ISO = "<Domn><Cd>PMNT</Cd><Fmly><Cd>MCOP</Cd><SubFmlyCd>CHRG</SubFmlyCd></Fmly></Domn>"
+GERMAN = "<Prtry><Cd>NCHG+808+931</Cd><Issr>DK</Issr></Prtry>"
+
+
+@pytest.mark.parametrize("code", [ISO, GERMAN])
+def test_charges_are_posted_once_by_the_banks_reference(owing: Session, code: str) -> None:
+    taken = take(booking("4.20", coded("F-1", code)))
+    assert taken.results == {"recorded": 1} and not taken.open
+    again = take(booking("4.20", coded("F-1", code), message="M2"))
+    assert again.results == {"known": 1} and not again.open
+    told = take(booking("4.20", coded("F-1", code), message="M3", kind="camt.054"))
+    assert told.results == {"noted": 1}  # the statement has it
+    assert (ledger()["bank"], ledger()["bank_charges"]) == (-4_200_000, 4_200_000)
+    # Another amount, or the same on another day, is another charge: for a person, not guessed.
+    for other in (
+        booking("4.21", coded("F-1", code), message="M4"),
+        booking("4.20", coded("F-1", code), message="M5", on="06"),
+    ):
+        assert [line.why for line in take(other).open] == [
+            "the bank has booked another charge under its reference: ask the bank"
+        ]
+    back = take(booking("4.20", coded("F-2", code), message="M6", way="CRDT"))
+    assert back.results == {"recorded": 1}
+    assert (ledger()["bank"], ledger()["bank_charges"]) == (0, 0)
+    with acting(Role.AUDITOR) as opened:
+        rows = opened.execute(text("SELECT key, amount_micros FROM audit.bank_charges ORDER BY key")).all()
+    assert rows == [("bank_charge:EUR:F-1", 4_200_000), ("bank_charge:EUR:F-2", -4_200_000)]
+
+
+def one_payment(amount: str, charges: str, more: str = "") -> str:
+    """A booking of the third payment, with charges of its own."""
+    return (
+        f"<NtryDtls><TxDtls><Refs><EndToEndId>{THREE}</EndToEndId></Refs><Amt Ccy='EUR'>{amount}</Amt>{more}"
+        f"<Chrgs><Rcrd><Amt Ccy='EUR'>{charges}</Amt></Rcrd></Chrgs></TxDtls></NtryDtls>"
+    )
+
+
+INSTRUCTED = "<AmtDtls><InstdAmt><Amt Ccy='EUR'>30.00</Amt></InstdAmt></AmtDtls>"
+
+
+@pytest.mark.parametrize("details", [one_payment("30.00", "0.35"), one_payment("30.35", "0.35", INSTRUCTED)])
+def test_charges_in_a_payments_booking_are_posted_with_it(owing: Session, details: str) -> None:
+    submitted()
+    taken = take(booking("30.35", details))
+    assert taken.outcomes == {"paid": 1} and not taken.open
+    take(booking("30.35", details, message="M2"))
+    assert (ledger()["bank"], ledger()["bank_charges"]) == (-30_350_000, 350_000)
+    returned = details.replace("30.35", "29.65")
+    assert take(booking("29.65", returned, message="M3", way="CRDT")).outcomes == {"returned": 1}
+    assert (ledger()["bank"], ledger()["bank_charges"]) == (-700_000, 700_000)
+    assert ledger()["royalties_payable:pay-3"] == -30_000_000
+    assert "pay-3" not in checks()
+
+
+def test_charges_that_are_named_and_not_booked_are_not_posted(owing: Session) -> None:
+    submitted()
+    assert take(booking("30.00", one_payment("30.00", "0.35"))).outcomes == {"paid": 1}
+    assert "bank_charges" not in ledger()
+    # A payment that took less than it was told to is not explained by a charge.
+    assert why(
+        take(booking("19.65", one_payment("20.00", "0.35").replace(THREE, TWO), message="M2")).open
+    ) == ["the details of its booking do not add up to it"]
+
+
+def test_charges_of_a_batch_booking(owing: Session) -> None:
+    """Named at the booking only: they are its last payment's."""
+    submitted()
+    details = (BANK_FILES / BATCH_BOOKED).read_text()
+    details = details[details.index("<NtryDtls>") : details.index("<AddtlNtryInf>")]
+    taken = take(
+        booking("63.24", "<Chrgs><TtlChrgsAndTaxAmt Ccy='EUR'>0.90</TtlChrgsAndTaxAmt></Chrgs>" + details)
+    )
+    assert taken.outcomes == {"paid": 3} and not taken.open
+    assert ledger() == PAID | {"bank": -63_240_000, "bank_charges": 900_000}
+
+
 # Twice, early, late ---------------------------------------------------------------------------------------------------
 
 
@@ -219,8 +330,8 @@ def test_a_file_is_taken_once_and_a_booking_too(owing: Session) -> None:
     # The same message written anew, and the statement that reports the notification's bookings.
     again = take(edited(BATCH_BOOKED, ("2026-11-04T23:40:01", "2026-11-04T23:50:01")))
     assert again.same_id and again.results == {"known": 3} and not again.open
-    assert take(STATEMENT).results == {"known": 1, "noted": 1}
-    assert ledger() == PAID
+    assert take(STATEMENT).results == {"known": 1, "noted": 1, "recorded": 1}
+    assert ledger() == CHARGED
     with acting(Role.AUDITOR) as opened:
         assert opened.scalar(text("SELECT count(*) FROM audit.bank_messages")) == 3
 
@@ -271,14 +382,10 @@ def test_a_batch_is_booked_without_what_was_refused(owing: Session) -> None:
     submitted()
     booked = edited(STATEMENT, (">62.34<", ">42.34<"))
     assert why(take(booked).open) == ["the booking is of 42.34 EUR, what the file pays of 62.34 EUR"]
-    assert ledger() == RESERVED
+    assert ledger() == RESERVED | {"bank": -2_850_000, "bank_charges": 2_850_000}
     taken = take(REFUSED)
     assert taken.outcomes == {"rejected": 1, "paid": 2} and not taken.open
-    assert ledger() == RESERVED | {
-        "payout_clearing": 0,
-        "bank": -42_340_000,
-        "royalties_payable:pay-2": -20_000_000,
-    }
+    assert ledger() == CHARGED | {"bank": -45_190_000, "royalties_payable:pay-2": -20_000_000}
     assert state(BATCH) == "settled"
 
 
@@ -294,7 +401,12 @@ def test_booked_whole_refused_and_booked_back(owing: Session, order: tuple[int, 
     contents = [(BANK_FILES / details).read_bytes(), (BANK_FILES / REFUSED).read_bytes(), back]
     for place in order:
         take(contents[place])
-    assert ledger() == PAID | {"bank": -42_340_000, "royalties_payable:pay-2": -20_000_000}
+    charged = 2_850_000 if details == STATEMENT else 0
+    assert {**ledger(), "bank_charges": charged} == PAID | {
+        "bank": -42_340_000 - charged,
+        "bank_charges": charged,
+        "royalties_payable:pay-2": -20_000_000,
+    }
     assert states(BATCH)["pay-2"] in ("rejected", "returned")
     assert "pay-2" in holds() and checks() == {}
     with acting(Role.PAYER) as opened:
@@ -364,7 +476,11 @@ def test_booked_though_refused_is_held_and_waits(owing: Session) -> None:
     submitted()
     take(REFUSED)
     taken = take(BATCH_BOOKED)
-    assert why(taken.open) == ["it was refused before: the booking contradicts that"]
+    (waiting,) = taken.open
+    assert waiting.why == (
+        "it was refused before: the booking contradicts that; if the bank has paid it,"
+        f" run `royalty payout correct {waiting.entry_id} --reason ...`"
+    )
     assert ledger()["royalties_payable:pay-2"] == -20_000_000
     assert f"payment {TWO} was refused and is booked by the bank" in holds()["pay-2"]
     # And the other way round: nothing is given back of what is booked.
@@ -523,3 +639,43 @@ def test_what_the_bank_said_stays(owing: Session, table: str) -> None:
             opened.execute(text(statement))
         with pytest.raises(DBAPIError, match="permission denied"), acting(Role.PAYER) as opened:
             opened.execute(text(statement))
+
+
+# ExternalPaymentGroupStatus1Code and ExternalPaymentTransactionStatus1Code of iso20022.org; verification of payee.
+GROUP = "ACCC ACCP ACFC ACSC ACSP ACTC ACWC ACWP CANC PART PATC PDNG RCVD RJCT"
+TRANSACTION = "ACCC ACCP ACFC ACFW ACIS ACPD ACSC ACSP ACTC ACWC ACWP BLCK CANC CPUC PATC PDNG PRES RCVD RJCT"
+VERIFICATION = "RCVC RVCM RVMC RVNA RVNC RVNM"
+REJECTED, UNCLEAR, MISMATCH = ("CANC", "RJCT"), ("BLCK",), ("RVNM",)
+NOTED = "RCVD PDNG PART PATC PRES ACFW RCVC RVCM RVNC RVMC RVNA".split()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<OrgnlGrpInfAndSts><OrgnlMsgId>F</OrgnlMsgId><GrpSts>{}</GrpSts></OrgnlGrpInfAndSts>",
+        "<OrgnlGrpInfAndSts/><OrgnlPmtInfAndSts><OrgnlPmtInfId>F</OrgnlPmtInfId><PmtInfSts>{}</PmtInfSts>"
+        "</OrgnlPmtInfAndSts>",
+        "<OrgnlGrpInfAndSts/><OrgnlPmtInfAndSts><TxInfAndSts><OrgnlEndToEndId>F</OrgnlEndToEndId><TxSts>{}</TxSts>"
+        "</TxInfAndSts></OrgnlPmtInfAndSts>",
+    ],
+    ids=["group", "payment information", "transaction"],
+)
+def test_every_status_at_every_level(content: str) -> None:
+    """Every code of the lists has a meaning of its own choosing, wherever a bank writes it."""
+    for status in {*GROUP.split(), *TRANSACTION.split(), *VERIFICATION.split()}:
+        report = f"<CstmrPmtStsRpt><GrpHdr><MsgId>M</MsgId></GrpHdr>{content.format(status)}</CstmrPmtStsRpt>"
+        _, lines = read(BytesIO(DOCUMENT.format(report).encode()))
+        (line,) = lines
+        assert isinstance(line, Line) and line.problem is None, (status, line)
+        expected = (
+            Says.REJECTED
+            if status in REJECTED
+            else Says.UNCLEAR
+            if status in UNCLEAR
+            else Says.MISMATCH
+            if status in MISMATCH
+            else Says.NOTED
+            if status in NOTED
+            else Says.ACCEPTED
+        )
+        assert line.says is expected, status
