@@ -1,4 +1,4 @@
-"""`royalty serve | worker | beat`: the processes of a deployment, each in the foreground until stopped."""
+"""`royalty serve | worker | beat | payer`: the processes of a deployment, each in the foreground until stopped."""
 
 from typing import Annotated
 
@@ -10,6 +10,7 @@ def register(app: typer.Typer) -> None:
     app.command()(serve)
     app.command()(worker)
     app.command()(beat)
+    app.command()(payer)
 
 
 def serve(
@@ -38,3 +39,10 @@ def beat() -> None:
     from attribution.tasks import run_beat
 
     run_beat()
+
+
+def payer() -> None:
+    """Ask the payment providers every minute what has become of payments, until stopped."""
+    from settlement.payouts.tasks import run_payer
+
+    run_payer()

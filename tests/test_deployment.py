@@ -12,7 +12,7 @@ from database.roles import Role
 from database.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("migrate", "api", "worker", "beat", "cli")
+OURS = ("migrate", "api", "worker", "beat", "payer", "cli")
 PASSWORD = "DATABASE_PASSWORD_"
 
 
@@ -64,6 +64,7 @@ def test_only_migrations_and_operators_hold_every_password(compose: dict[str, An
         for service in OURS
     }
     assert held["migrate"] == held["cli"] == every
+    assert held["payer"] == {PASSWORD + "PAYER"}
     assert held["worker"] == held["beat"] == {PASSWORD + "ATTRIBUTION"}
     assert not held["api"] & {PASSWORD + role for role in ("ADMIN", "PAYER", "APPROVER")}
     with_key = {
@@ -109,5 +110,6 @@ def test_workers_see_pictures_and_models_and_nothing_else_of_the_data_directory(
         name: {volume.split(":")[0] for volume in compose["services"][name]["volumes"]} for name in OURS
     }
     assert mounted["worker"] == mounted["beat"] == mounted["migrate"] == {"images", "models"}
+    assert mounted["payer"] == set()
     assert mounted["api"] == {"images", "models", "keys"}
     assert mounted["cli"] == {"images", "keys", "office"}
