@@ -31,11 +31,12 @@ def downgrade() -> None:
     execute("SET ROLE audit_owner")
     execute(_released("settlement/audit/sql/0010_auditors_room.sql", "CREATE VIEW audit.payout_journals"))
     execute(_released("settlement/audit/sql/0007_audit_views.sql", "CREATE VIEW audit.payout_clearing"))
+    execute(_released("settlement/audit/sql/0018_money_views.sql", "CREATE OR REPLACE VIEW audit.approvals"))
     execute("RESET ROLE")
     for name in ("check_payout_attempt", "check_payout_event", "check_batch_event"):
         execute(_released("settlement/sql/0006_payout_states.sql", f"CREATE FUNCTION guard.{name}", "$$;"))
     execute("""
-        DROP VIEW audit.payout_corrections, audit.bank_charges, audit.bank_account_faults;
+        DROP VIEW audit.batch_progress_faults, audit.payout_corrections, audit.bank_charges, audit.bank_account_faults;
         DROP TABLE settlement.payout_correction, settlement.batch_progress;
         DO $$ BEGIN
             EXECUTE replace(pg_get_functiondef('guard.check_account()'::regprocedure),

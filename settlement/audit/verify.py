@@ -381,8 +381,13 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "payouts tie to the bank",
         "Each event of a payout has its journal, each journal its event; it moved what that event moves, on the "
-        "payee's account and the bank's; and nobody was paid under a hold.",
-        "SELECT payout_id, attempt_id, fault FROM audit.payout_faults",
+        "payee's account and the bank's; and nobody was paid under a hold. Batches count their payouts as they are.",
+        """
+        SELECT payout_id, attempt_id, fault FROM audit.payout_faults
+        UNION ALL
+        SELECT batch_id, NULL, 'counts ' || waiting || ' on their way, ' || paid || ' paid, ' || rejected || ' refused'
+        FROM audit.batch_progress_faults
+        """,
     ),
     Check(
         "payouts reconcile",

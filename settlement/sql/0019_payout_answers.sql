@@ -238,6 +238,19 @@ LEFT JOIN LATERAL (
     JOIN ledger.account AS a ON a.id = l.account_id
 ) AS m ON true;
 
+-- As in 0018.
+CREATE OR REPLACE VIEW audit.approvals AS
+SELECT a.kind, a.subject, a.maker, a.checker, a.recorded_at, encode(a.content_sha256, 'hex') AS content_sha256,
+       CASE a.kind WHEN 'period' THEN r.draft_sha256 = a.content_sha256 WHEN 'advance' THEN d.content_sha256 = a.content_sha256
+           WHEN 'payout_correction' THEN c.content_sha256 = a.content_sha256
+           ELSE b.content_sha256 = a.content_sha256 END AS is_of_what_was_done
+FROM settlement.approval AS a
+LEFT JOIN settlement.royalty_run AS r ON a.kind = 'period' AND r.period_id = a.subject AND r.approval_id = a.id
+LEFT JOIN settlement.payout_batch AS b ON a.kind = 'payout_batch' AND b.batch_id = a.subject
+LEFT JOIN settlement.advance AS d ON a.kind = 'advance' AND d.advance_id = a.subject
+LEFT JOIN LATERAL (SELECT c.content_sha256 FROM settlement.payout_correction AS c
+                   WHERE a.kind = 'payout_correction' AND c.bank_entry_id::text = a.subject LIMIT 1) AS c ON true;
+
 CREATE VIEW audit.payout_corrections AS
 SELECT c.attempt_id, c.bank_entry_id AS entry_id, c.reason, c.maker, x.checker, x.recorded_at AS approved_at,
        e.occurred_at AS carried_out_at, c.recorded_at
@@ -249,3 +262,22 @@ RESET ROLE;
 COMMENT ON VIEW audit.payout_corrections IS
     'payments that the bank had refused and booked all the same: who said so, who approved it, when it was corrected';
 GRANT SELECT ON audit.payout_corrections TO auditor;
+
+SET ROLE audit_owner;
+CREATE VIEW audit.batch_progress_faults AS
+SELECT n.batch_id, n.number, n.waiting, c.waiting AS waiting_due, n.paid, c.paid AS paid_due, n.rejected,
+       c.rejected AS rejected_due
+FROM (SELECT DISTINCT ON (p.batch_id) p.* FROM settlement.batch_progress AS p ORDER BY p.batch_id, p.number DESC) AS n
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE e.state IN ('submitted', 'accepted', 'unknown')) AS waiting,
+           count(*) FILTER (WHERE e.state IN ('paid', 'returned')) AS paid,
+           count(*) FILTER (WHERE e.state = 'rejected') AS rejected
+    FROM (SELECT DISTINCT ON (v.payout_id) v.state FROM settlement.payout AS y
+          JOIN settlement.payout_event AS v ON v.payout_id = y.payout_id
+          WHERE y.batch_id = n.batch_id ORDER BY v.payout_id, v.number DESC) AS e
+) AS c
+WHERE (n.waiting, n.paid, n.rejected) <> (c.waiting, c.paid, c.rejected);
+RESET ROLE;
+COMMENT ON VIEW audit.batch_progress_faults IS
+    'must be empty: batches whose kept counts of payouts are not those of the payouts'' events';
+GRANT SELECT ON audit.batch_progress_faults TO auditor;

@@ -18,11 +18,13 @@ MUST_BE_EMPTY = (
     "attribution_conservation",
     "balance_chain",
     "bank_account_faults",
+    "batch_progress_faults",
     "division_conservation",
     "journal_faults",
     "log_gaps",
     "money_faults",
     "payout_faults",
+    "recognition_faults",
     "seal_faults",
     "slice_conservation",
     "statement_tie_out",
@@ -31,6 +33,7 @@ MUST_BE_EMPTY = (
 
 NOT_IN_THE_EXAMPLE = (
     "advances",
+    "artist_merges",
     "bank_charges",
     "bank_lines",
     "bank_messages",
@@ -54,7 +57,11 @@ NOT_IN_THE_EXAMPLE = (
     "holds",
     "image_adapters",
     "payout_corrections",
+    "privacy_requests",
+    "own_purchases",
     "provider_events",
+    "recognition",
+    "recognition_scales",
     "recomputed_prompt_shares",
     "record_checkpoint",
     "record_schema_change",
@@ -69,6 +76,7 @@ NOT_IN_THE_EXAMPLE = (
     "standard_errors",
     "tax_profile_changes",
     "tax_register",
+    "unrecognised_names",
     "users",
 )
 """Views of things that did not happen there."""

@@ -79,8 +79,9 @@ def test_a_refused_payment_that_is_booked_is_corrected_by_two(owing: Session) ->
     with acting(Role.ADMIN) as opened:
         row = opened.execute(
             text(
-                "SELECT c.attempt_id, c.maker, c.checker, j.reverses, j.approved_by FROM audit.payout_corrections AS c"
-                " JOIN ledger.journal AS j ON j.key = :key"
+                "SELECT c.attempt_id, c.maker, c.checker, r.key, j.approved_by FROM audit.payout_corrections AS c"
+                " JOIN audit.approvals AS a ON a.kind = 'payout_correction' AND a.is_of_what_was_done"
+                " JOIN ledger.journal AS j ON j.key = :key JOIN ledger.journal AS r ON r.id = j.reverses"
             ),
             {"key": f"attempt:{TWO}:corrected"},
         ).one()

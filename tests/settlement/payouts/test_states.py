@@ -265,3 +265,17 @@ def test_an_answer_counts_on_from_the_one_before(owing: Session) -> None:
     assert rows == [(1, 2, 1, 0), (2, 1, 1, 1), (3, 0, 2, 1)]
     assert state(BATCH) == "settled"
     assert "permission denied" in refused("UPDATE settlement.batch_progress SET waiting = 9")
+    # A count that is not that of the events is seen by whoever looks.
+    faults = text("SELECT paid, paid_due FROM audit.batch_progress_faults")
+    with acting(Role.AUDITOR) as opened:
+        assert opened.execute(faults).all() == []
+    with acting(Role.PAYER) as opened:
+        opened.execute(
+            text(
+                "INSERT INTO settlement.batch_progress (batch_id, number, waiting, paid, rejected)"
+                " VALUES (:batch, 4, 0, 3, 0)"
+            ),
+            {"batch": BATCH},
+        )
+    with acting(Role.AUDITOR) as opened:
+        assert opened.execute(faults).all() == [(3, 2)]
