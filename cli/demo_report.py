@@ -46,7 +46,7 @@ def _earners() -> None:
     rows = [
         (
             row.name,
-            row.named,
+            row.named + row.unrecognised,
             row.paid,
             percent(row.mean_share) if row.paid else "",
             amount(row.earned, row.currency) if row.currency else "",
@@ -54,6 +54,8 @@ def _earners() -> None:
             if row.unclaimed
             else ""
             if row.paid
+            else "the model does not know the name"
+            if row.unrecognised
             else "no more than a made-up name",
         )
         for row in found

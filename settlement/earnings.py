@@ -17,6 +17,8 @@ class ArtistEarnings:
     """Attributed images whose prompt names her."""
     paid: int
     """Of these, images that paid her: she moved them by more than a made-up name does."""
+    unrecognised: int
+    """Images whose prompt names her beside these, by a model that does not know her: her words are content there."""
     mean_share: int
     """Mean share of the images that paid her, in ppb, rounded down."""
     earned: int
@@ -38,6 +40,11 @@ def artist_earnings(session: Session) -> list[ArtistEarnings]:
                 FROM attribution.attribution_share AS s
                 JOIN attribution.attribution AS a ON a.id = s.attribution_id
                 WHERE a.status = 'attributed' GROUP BY s.player
+            ), unknown AS (
+                SELECT u.artist_id AS player, count(DISTINCT a.image_id) AS images
+                FROM attribution.attribution AS a
+                CROSS JOIN LATERAL jsonb_array_elements_text(a.reading -> 'unrecognised') AS u (artist_id)
+                GROUP BY u.artist_id
             ), moved AS (
                 -- What left an artist's suspense stands there with the other sign: it is hers once, if at all.
                 SELECT l.player, l.currency, l.destination, l.amount_micros AS amount, l.platform_version_id AS fallback
@@ -52,12 +59,13 @@ def artist_earnings(session: Session) -> list[ArtistEarnings]:
                        coalesce(sum(amount) FILTER (WHERE destination = 'unclaimed'), 0)::bigint AS unclaimed
                 FROM moved WHERE fallback IS NULL GROUP BY player, currency
             )
-            SELECT n.player, coalesce(t.name, 'the model'), e.currency, n.named, n.paid, n.mean_share,
-                   coalesce(e.earned, 0), coalesce(e.unclaimed, 0)
+            SELECT player, coalesce(t.name, 'the model'), e.currency, coalesce(n.named, 0), coalesce(n.paid, 0),
+                   coalesce(u.images, 0), coalesce(n.mean_share, 0), coalesce(e.earned, 0), coalesce(e.unclaimed, 0)
             FROM named AS n
-            LEFT JOIN earned AS e ON e.player = n.player
-            LEFT JOIN attribution.artist AS t ON t.artist_id = n.player
-            ORDER BY coalesce(e.earned, 0) DESC, n.player COLLATE "C"
+            FULL JOIN unknown AS u USING (player)
+            LEFT JOIN earned AS e USING (player)
+            LEFT JOIN attribution.artist AS t ON t.artist_id = player
+            ORDER BY coalesce(e.earned, 0) DESC, player COLLATE "C"
             """
         )
     )
