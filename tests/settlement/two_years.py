@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
@@ -56,6 +57,7 @@ LOGICAL = datetime(2100, 1, 1, tzinfo=ZONE)
 PPB = told.PPB
 CURRENCIES = ("EUR", "USD", "JPY")
 """What is sold in."""
+WORTH = {"EUR": 1000, "USD": 900, "JPY": 6, "KWD": 3000}
 TERRITORIES = ("DE", "US", "JP", "NO")
 PAYEES = {
     **{f"pay-{number}": "EUR" for number in range(6)},
@@ -370,6 +372,7 @@ class TwoYears:
             return
         known.add(valid_from)
         minimum = {currency: self.rng.choice([0, 1, 4]) * micros for currency, micros in MINIMUM.items()}
+        zero = self.rng.random() < 0.5
         after, splits = self.rng.randrange(1, 6), self.parts(["pay-fund", "pay-0", "pay-usd"])
         terms = PlatformTerms(
             valid_from=valid_from,
@@ -380,6 +383,7 @@ class TwoYears:
             minimum_payout={currency: str(micros) for currency, micros in minimum.items()},
             dispute_contact="royalties@example.com",
             dispute_days=None,
+            zero_statements=zero,
             fallback_after_periods=after,
             fallback_key=splits,
         )
@@ -387,6 +391,7 @@ class TwoYears:
             assert record_platform(opened, terms, actor="mara", reason="test") == 1
         told_at = self.tick()
         self.tell(told.Fallback(at=valid_from, recorded=told_at, after=after, splits=splits))
+        self.tell(told.ZeroStatements(at=valid_from, recorded=told_at, wanted=zero))
         for payee, currency in PAYEES.items():
             self.tell(
                 told.Payee(
@@ -400,7 +405,9 @@ class TwoYears:
         for source in CURRENCIES:
             for target in sorted(set(PAYEES.values()) - {source}):
                 if (source, target) not in self.rates or self.rng.random() < 0.3:
-                    trillionths = self.rng.randrange(TRILLION // 200, 2 * TRILLION)
+                    # About what they are worth, so that nothing grows over two years.
+                    about = WORTH[source] * TRILLION // WORTH[target]
+                    trillionths = about * self.rng.randrange(800_000, 1_200_000) // 10**6
                     self.rates[source, target] = trillionths, TRILLION
                     given.append(FxRate(source, target, month_start(self.month), trillionths, "ECB"))
         with session(Role.SETTLEMENT) as opened:
@@ -491,7 +498,9 @@ class TwoYears:
             card = self.rng.choice(
                 ["standard"] * 4 + ["fee", "pool", "pool", "pool-equal", "spread", "table"]
             )
-            price = self.amount()
+            currency = "EUR" if card in ("fee", "table") else self.rng.choice(CURRENCIES)
+            # Now and then 10^9 JPY.
+            price = 10**15 if currency == "JPY" and self.rng.random() < 0.05 else self.amount()
             tax = self.rng.choice([0, price // 6, self.rng.randrange(price + 1)])
             fee = self.rng.choice([0, price // 20, self.rng.randrange(price + 1)])
             at = self.earlier()
@@ -501,7 +510,7 @@ class TwoYears:
                 sale=self.name("sale"),
                 image=self.rng.choice(list(self.image_ids)[-3 * self.size :]),
                 card=card,
-                currency="EUR" if card in ("fee", "table") else self.rng.choice(CURRENCIES),
+                currency=currency,
                 price=price,
                 tax=tax,
                 deductions=fee,
@@ -655,31 +664,45 @@ class TwoYears:
         self.holds = found
 
     def pay(self) -> None:
-        """A payout run in one currency, from its draft to the bank."""
+        """A payout run in one currency, from its draft to the bank; some are given up, some come under a hold."""
         if not self.month:
             return
         currency = self.rng.choice(["EUR", "EUR", "USD", "JPY", "KWD"])
         at = self.moment()
-        for payee in sorted(PAYEES):
-            if PAYEES[payee] == currency and payee != WITHOUT_BANK:
-                self.tell(told.Payout(at=at, recorded=self.tick(), payout=f"{self.ticks}", payee=payee))
-        due = {
-            event.payee: event.payout
-            for event in self.events[self.unread :]
-            if isinstance(event, told.Payout)
-        }
-        self.read()
-        due = {payee: payout for payee, payout in due.items() if payout in self.oracle.payouts}
+        batch = None
         try:
             with session(Role.PAYER) as opened:
                 batch = run.create_batch(opened, currency, at.date(), "ann").batch_id
         except Refused:
+            pass
+        if batch is not None:
+            if self.rng.random() < 0.1:
+                with session(Role.PAYER) as opened:
+                    run.cancel_batch(opened, batch, "ann")
+                return
+            with session(Role.APPROVER) as opened:
+                run.approve_batch(opened, batch, "bob")
+            if self.rng.random() < 0.2:
+                self.hold()
+        asked = {}
+        for payee in sorted(PAYEES):
+            if PAYEES[payee] == currency and payee != WITHOUT_BANK:
+                known = self.tick()
+                asked[payee] = f"{currency}-{self.ticks}"
+                self.tell(told.Payout(at=at, recorded=known, payout=asked[payee], payee=payee))
+        self.read()
+        due = {payee: payout for payee, payout in asked.items() if payout in self.oracle.payouts}
+        if batch is None:
             assert not due, f"the oracle pays {sorted(due)}, the run nobody"
             return
-        with session(Role.APPROVER) as opened:
-            run.approve_batch(opened, batch, "bob")
-        with session(Role.PAYER) as opened:
-            run.reserve(opened, batch, "ann", at)
+        try:
+            with session(Role.PAYER) as opened:
+                run.reserve(opened, batch, "ann", at)
+        except Refused:
+            assert not due, f"the oracle pays {sorted(due)}, the run nobody any more"
+            with session(Role.PAYER) as opened:
+                run.cancel_batch(opened, batch, "ann")
+            return
         with session(Role.PAYER) as opened:
             contents = files(opened, batch)
             run.handed_over(opened, batch, digests(contents), "ann", at)
@@ -690,15 +713,18 @@ class TwoYears:
     def bank(self) -> None:
         """What the bank says, some of it months later, some of it twice."""
         for attempt, payout in list(self.attempts.items()):
-            word = self.rng.choice(["paid", "paid", "paid", "rejected", "returned", "nothing", "nothing"])
-            if word == "nothing":
+            ways: list[tuple[Literal["paid", "rejected", "returned"], ...]] = [("paid",)] * 3
+            ways += [(), (), ("rejected",), ("paid", "returned")]
+            way = self.rng.choice(ways)
+            if not way:
                 continue
             at = self.moment()
-            for state in ("paid", "returned") if word == "returned" else (word,):
+            for state in (self.rng.choice(["accepted", "unknown"]), *way):
                 with session(Role.PAYER) as opened:
                     outcomes = record_outcomes(opened, [Outcome(attempt, state, at)] * 2, "ann")
                 assert [result for _, result in outcomes] == ["recorded", "known"]
-                self.tell(told.PayoutEnded(at=at, recorded=self.tick(), payout=payout, outcome=state))  # type: ignore[arg-type]
+            for outcome in way:
+                self.tell(told.PayoutEnded(at=at, recorded=self.tick(), payout=payout, outcome=outcome))
             del self.attempts[attempt]
         self.see_holds()
 

@@ -85,6 +85,13 @@ class Fallback(Version):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ZeroStatements(Version):
+    """Whether a payee without balance or activity gets a statement too."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Payee(Version):
     """Who is paid, in which currency, from which amount on."""
 

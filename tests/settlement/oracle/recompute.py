@@ -36,6 +36,7 @@ from tests.settlement.oracle.events import (
     Sale,
     TaxProfile,
     Version,
+    ZeroStatements,
 )
 from tests.settlement.oracle.ledger import Account, Ledger
 
@@ -159,10 +160,10 @@ class TaxGroup:
 
 
 class Books:
-    """The books after all events. Attributes: ``lines``, ``summaries``, ``ledger``, ``payouts``."""
+    """The books after all events: ``lines``, ``summaries``, ``ledger``, ``payouts``; ``happened`` names the rare."""
 
-    def __init__(self, *, zero_statements: bool = False) -> None:
-        self.zero_statements = zero_statements
+    def __init__(self) -> None:
+        self.happened: set[str] = set()
         self.ledger = Ledger()
         self.lines: list[Line] = []
         self.summaries: list[Summary] = []
@@ -187,7 +188,7 @@ class Books:
         self._taxes: dict[tuple[int, str, str], dict[str, TaxGroup]] = defaultdict(
             lambda: defaultdict(TaxGroup)
         )
-        self._advances: list[tuple[Advance, list[int]]] = []
+        self._advances: list[tuple[datetime, Advance, list[int]]] = []
         self._holds: dict[str, tuple[Hold, list[datetime]]] = {}
         self._claims: dict[str, tuple[Account, int]] = {}
 
@@ -196,7 +197,7 @@ class Books:
     def replay(self, events: Iterable[Event]) -> "Books":
         """Take events in the order in which they became known, those of one instant in the order given."""
         ordered = sorted(events, key=lambda event: event.known)
-        self._all_periods = sorted((e for e in ordered if isinstance(e, Period)), key=lambda p: p.start)
+        self._all_periods += (event for event in ordered if isinstance(event, Period))
         for event in ordered:
             self._take(event)
         return self
@@ -235,7 +236,7 @@ class Books:
                 # The first one is final.
                 self._attributions.setdefault(event.image, event)
             case Advance():
-                self._advances.append((event, [event.amount]))
+                self._advances.append((self._booked(event.at), event, [event.amount]))
                 self._post(
                     event,
                     f"advance:{event.advance}",
@@ -327,6 +328,7 @@ class Books:
     def _end_payout(self, event: PayoutEnded) -> None:
         if event.payout not in self.payouts:
             return
+        self.happened.add(f"a payout is {event.outcome}")
         (payable, currency), amount = self.payouts[event.payout]
         key = f"attempt:{event.payout}:{event.outcome}"
         match event.outcome:
@@ -556,8 +558,11 @@ class _Run:
                 )
             )
             if line.target.startswith("suspense_"):
+                books.happened.add(f"a refund of what is {line.target.split(':')[0]}")
                 moves.append(((line.target, sale.currency), back))
                 continue
+            if line.since:
+                books.happened.add("a refund of a line that is net of one")
             owed[line.payee] += back
             group = books._taxes[line.order, line.payee, sale.currency][sale.territory]
             group.total -= back
@@ -568,6 +573,8 @@ class _Run:
             self.items[line.payee, sale.currency]["tax"] += given
         for payee, back in owed.items():
             used = self._use_reserve(payee, sale.currency, back)
+            if used:
+                books.happened.add(f"a refund takes {'all' if used == back else 'a part'} from a reserve")
             moves.append(((f"reserve:{payee}", sale.currency), used))
             moves.append(((f"royalties_payable:{payee}", sale.currency), back - used))
             self.items[payee, sale.currency]["refunds"] -= back
@@ -747,14 +754,15 @@ class _Run:
         now = decided - self.books.ledger.now(account)
         available = max(0, min(then, now))
         recouped = 0
-        for advance, left in sorted(
-            self.books._advances, key=lambda entry: (entry[0].at, entry[0].advance.encode())
+        short = max(0, now) < max(0, then)
+        for paid, advance, left in sorted(
+            self.books._advances, key=lambda entry: (entry[0], entry[1].advance.encode())
         ):
-            if (advance.payee, advance.currency) == (
-                terms.payee,
-                terms.currency,
-            ) and advance.at < self.period.end:
+            owes = (advance.payee, advance.currency) == (terms.payee, terms.currency)
+            if owes and paid < self.period.end:
                 part = min(left[0], available - recouped)
+                if short and left[0] > part:
+                    self.books.happened.add("a recoupment is less because of a payout since")
                 left[0] -= part
                 recouped += part
         self.items[terms.payee, terms.currency]["recoupment"] -= recouped
@@ -775,8 +783,11 @@ class _Run:
             active = any(column.moves.values()) or ledger.active(account, start, end)
             if column.opening or column.closing or active:
                 columns[currency] = column
-        if not columns and not self.books.zero_statements:
-            return
+        zero = self._at(ZeroStatements, "", self.last)
+        if not columns:
+            if zero is None or not zero.wanted:
+                return
+            self.books.happened.add("a zero statement")
         columns.setdefault(terms.currency, Column())
         summary = Summary(self.period.period, payee, terms.currency, columns)
         closing = columns[terms.currency].closing
@@ -796,6 +807,6 @@ def _sum(moves: Iterable[tuple[Account, int]], account: Account) -> int:
     return sum(amount for of, amount in moves if of == account)
 
 
-def recompute(events: Iterable[Event], *, zero_statements: bool = False) -> Books:
+def recompute(events: Iterable[Event]) -> Books:
     """Recompute the books from raw events."""
-    return Books(zero_statements=zero_statements).replay(events)
+    return Books().replay(events)
