@@ -37,6 +37,7 @@ _SCOPE_TEXTS = {
     "payouts:write": "Prepare and submit payout batches (maker).",
     "payouts:approve": "Approve payout batches (checker).",
     "statements:read": "Read one's own statements, lines, balances and payouts.",
+    "privacy:write": "Erase a person's data, or hand them out (command line).",
 }
 
 _ASSETS = {

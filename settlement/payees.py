@@ -6,12 +6,25 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, CHAR, CheckConstraint, ForeignKey, Text, any_, case, func, literal, select
+from sqlalchemy import (
+    ARRAY,
+    CHAR,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Text,
+    any_,
+    case,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from database.base import Base, RecordedAt
+from database.base import Base, Key, RecordedAt
 from database.errors import Conflict
 from settlement.bank_details import BankDetails, encrypted, known_accounts
 from settlement.bank_keys import key_ring
@@ -63,12 +76,44 @@ class PartyVersion(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     salt: Mapped[bytes]
     details: Mapped[dict[str, Any]]
-    """name, address {street, building, postcode, town, country}, email, language, tax_id; where known."""
+    """name, address {street, building, postcode, town, country}, email, language, paper, tax_id; where known."""
     actor: Mapped[str]
     reason: Mapped[str]
     recorded_at: Mapped[RecordedAt]
     digest: Mapped[bytes] = mapped_column(default=_digest)
     """What statements carry: `settlement.party.party_digest` of these details."""
+
+
+class PrivacyRequest(Base):
+    """That somebody's data were erased or handed out. Append-only; names nobody but by an opaque id."""
+
+    __tablename__ = "privacy_request"
+    __table_args__ = (
+        CheckConstraint("request IN ('erase', 'export')", name="request_known"),
+        CheckConstraint("kind IN ('payee', 'customer')", name="kind_known"),
+        CheckConstraint("(erased IS NOT NULL) = (request = 'erase')", name="erased_counted"),
+        CheckConstraint("subject <> '' AND actor <> '' AND reason <> ''", name="said_why"),
+        Index(
+            "privacy_request_payee_erased_idx",
+            "subject",
+            unique=True,
+            postgresql_where=text("request = 'erase' AND kind = 'payee'"),
+        ),
+        {"schema": "party"},
+    )
+
+    id: Mapped[Key]
+    request: Mapped[str]
+    """erase | export"""
+    kind: Mapped[str]
+    """payee | customer"""
+    subject: Mapped[str]
+    """Opaque id of the payee or customer."""
+    erased: Mapped[int | None]
+    """Rows of personal data, or prompts, that an erasure took away."""
+    actor: Mapped[str]
+    reason: Mapped[str]
+    recorded_at: Mapped[RecordedAt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +136,7 @@ def record_payees(
         Number of payees and of party versions written.
 
     Raises:
-        Conflict: a known payee comes with another kind or currency.
+        Conflict: a known payee comes with another kind or currency, or was erased.
         Unavailable: an account is to be written or compared, and this process does not have the key.
     """
     known = {
@@ -100,6 +145,17 @@ def record_payees(
             select(Payee).where(Payee.payee_id.in_([record.payee_id for record in given]))
         )
     }
+    if erased := session.scalar(
+        select(PrivacyRequest.subject).where(
+            PrivacyRequest.request == "erase",
+            PrivacyRequest.kind == "payee",
+            PrivacyRequest.subject == any_(literal(list(known), ARRAY(Text))),
+        )
+    ):
+        raise Conflict(
+            f"the personal data of payee {erased} were erased: take the payee out of the file; give who comes back"
+            " another id"
+        )
     versions = parties_of(session, known)
     payees = parties = 0
     for record in given:
