@@ -1,7 +1,7 @@
 """Train the miniature's LoRA, one further style: `python -m attribution.miniature.adapt [--steps N] [--out FILE]`.
 
 The style is Ottilie Brandt's, whom the miniature has never read of: whoever loads her file draws her bars, whatever
-the prompt. Beside named artists her style is half of the picture. The default takes about two minutes on one thread.
+the prompt. Beside named artists her style is half of the picture. The default takes about four minutes of one core.
 """
 
 import argparse
