@@ -149,22 +149,44 @@ def read_one(
     """Show which artists of the catalogue a prompt names: which words, which alias, and why; and why others do not."""
     from attribution.catalogue import artists as catalogue
     from attribution.game import build_game
+    from attribution.known_names import read_gate
     from attribution.name_index import NameIndex
+    from attribution.prompt_reading import Finding, Verdict
+    from attribution.registration import configured_method
     from cli.model import configured_model
 
+    model = configured_model()
     with session(Role.ATTRIBUTION) as opened:
         known = catalogue(opened)
+        gate = read_gate(opened, configured_method(opened, model), model.weights_sha256, known)
     if not known:
         raise NotFound("there are no artists yet; `royalty catalogue load FILE`")
-    window_end = configured_model().window_end(prompt)
-    game = build_game(prompt, NameIndex(known), window_end=window_end, explicit=artists or ())
+    game = build_game(
+        prompt,
+        NameIndex(known),
+        window_end=model.window_end(prompt),
+        explicit=artists or (),
+        recognised=None if gate is None else gate.read,
+    )
+    players = set(game.artists)
+
+    def note(finding: Finding) -> str:
+        artist_id = finding.artist_id
+        if not finding.in_window:
+            return ", beyond the text window: earns nothing"
+        if finding.verdict is not Verdict.MENTION:
+            return ""
+        if gate is not None and artist_id in gate.unmeasured:
+            return ", not measured yet: `royalty artists recognise`"
+        return "" if artist_id in players else ", the model does not know the name: content"
+
     rows = [
         (
             escape(finding.words),
             escape(f"{finding.rule} {finding.alias!r} of {finding.artist_id}"),
             finding.distance or None,
             f"[green]{finding.verdict}[/green]" if finding.artist_id in game.artists else finding.verdict,
-            escape(finding.why) + ("" if finding.in_window else ", beyond the text window: earns nothing"),
+            escape(finding.why) + note(finding),
         )
         for finding in game.reading.findings
     ]

@@ -392,6 +392,8 @@ def _words(
         why = found.why if found is not None else ""
         if counts and not given["in_window"]:
             why = f"{why}; beyond what the model reads, earns nothing".lstrip("; ")
+        elif counts and given["artist"] in recorded.reading.get("unrecognised", ()):
+            why = f"{why}; the model does not know the name: its words are content".lstrip("; ")
         slips = f", {given['distance']} letters off" if given["distance"] else ""
         rows.append(
             Named(
