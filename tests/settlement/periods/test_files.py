@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 import rfc8785
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from database.errors import NotFound, Unavailable
 from database.roles import Role
 from settlement.ledger import log
 from settlement.ledger.checkpoints import Head, sign_head, signer
+from settlement.statements import body as statement_body
 from settlement.statements.body import identity as identity_of
 from settlement.statements.body import parse
 from settlement.statements.detail import summarise
@@ -21,6 +23,8 @@ from settlement.statements.files import statement_files, statement_lines, write_
 from settlement.statements.models import find_statement, issued_statements
 from settlement.statements.proof import verify_file
 from settlement.statements.sections import sections_csv
+
+SCHEMA = json.loads((Path(statement_body.__file__).parent / "schema.json").read_text())
 
 
 def test_the_files(books: Session, tmp_path: Path) -> None:
@@ -31,6 +35,7 @@ def test_the_files(books: Session, tmp_path: Path) -> None:
         detail = summarise(statement_lines(books, statement))
         stated = parse(statement.body.encode())["lines"]
         assert (detail.count, detail.sha256) == (stated["count"], stated["sha256"])
+        jsonschema_rs.validate(SCHEMA, parse(statement.body.encode()), validate_formats=True)
 
     paths = list(write_statement_files(books, statements, tmp_path / "out"))
     assert len(paths) == len(set(paths)) == 12
