@@ -233,6 +233,10 @@ class Attributor:
             if latents_sha256(latents) != image.latents_sha256:
                 # It began from other noise than its seed draws: whatever is rendered is another picture.
                 return self._without_game(image, game, catalogue, UnattributedReason.NOT_REPRODUCIBLE)
+        if image.adapters and self.method.adapters is None:
+            return Waits(
+                f"made with adapters, and method {self.method.name} plays names only: attribute with a newer method"
+            )
         for adapter in image.adapters:
             if not catalogue.names.knows(adapter.artist):
                 return Waits(

@@ -28,7 +28,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Numeric,
-    Row,
     SmallInteger,
     Text,
     UniqueConstraint,
@@ -398,7 +397,7 @@ def same_words_logged(session: Session, records: Sequence[ImageRecord]) -> dict[
     return same
 
 
-def _loaded(session: Session, rows: Sequence[Row[Any]]) -> list[LoggedImage]:
+def _loaded(session: Session, rows: Sequence[Any]) -> list[LoggedImage]:
     ids = [row.id for row in rows]
     found: dict[int, list[Adapter]] = {}
     for used in session.scalars(

@@ -26,10 +26,14 @@ from attribution.pipeline import Model
 from attribution.shapley import Baseline
 from database.errors import Invalid, NotFound
 
-FORMAT = "method-3"
+FORMAT = "method-4"
 
 GAME = "prompt-deletion-2"
 """Version of what absence does to a prompt (`attribution.game`) and of how prompts are read."""
+
+ADAPTERS = "base-weights-1"
+"""Version of what absence does to adapters (`attribution.game`, `attribution.adapters`): without its owner the base
+weights render, and the bar is a made-up name's in her slot."""
 
 MINIATURE_STEPS = 12
 MINIATURE_GUIDANCE = 3.0
@@ -51,13 +55,14 @@ _SINCE: Mapping[str, Mapping[str, Any]] = {
         "seeds_permille": 0,
     },
     "method-3": {"recognition": None},
+    "method-4": {"adapters": None},
 }
 """Formats in their order, each with the fields that came with it, and what they say of older documents: such a method
 version does what it always did."""
 
 _NOT_OF_PLACEBO = (
     "format name baseline minimum_gap minimum_fidelity seeds seeds_permille maximum_players pilot_pairs standard_error"
-    " maximum_renders verify_tolerance recognition"
+    " maximum_renders verify_tolerance recognition adapters"
 ).split()
 """Fields on which no placebo level depends. What is not listed does: a new field asks for a new calibration."""
 
@@ -140,6 +145,8 @@ class MethodVersion:
     """By how much a value rendered again may differ, on the same kind of device."""
     recognition: str | None
     """Terms by which a name counts as known to the model (`attribution.recognition`); None: every name counts."""
+    adapters: str | None
+    """What absence does to the adapters that an image was made with; None: such images wait."""
     game: str = GAME
     format: str = FORMAT
 
@@ -218,11 +225,12 @@ class MethodVersion:
             or method.embedding not in EMBEDDINGS
             or method.game != GAME
             or not (method.recognition is None or method.recognition in RECOGNITION_RULES)
+            or method.adapters not in (None, ADAPTERS)
         ):
             raise Invalid(
                 f"This release does not know game {method.game!r} with {method.characteristic_function!r} on"
-                f" {method.embedding!r} and recognition {method.recognition!r}: attribute with the release that"
-                " recorded the method version."
+                f" {method.embedding!r}, recognition {method.recognition!r} and adapters {method.adapters!r}: attribute"
+                " with the release that recorded the method version."
             )
         Baseline(method.baseline)
         return method
@@ -243,6 +251,8 @@ class MethodVersion:
             raise NotFound(
                 f"There is no recognition {self.recognition!r}; these are known: {', '.join(RECOGNITION_RULES)}."
             )
+        if self.adapters not in (None, ADAPTERS):
+            raise NotFound(f"There is no treatment of adapters {self.adapters!r}; {ADAPTERS} is known.")
         if self.anchored_in_text and self.embedding != CLIP:
             raise Invalid(f"{self.characteristic_function} needs the embedding {CLIP}: only it reads text.")
         if re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", self.name) is None:
@@ -318,6 +328,7 @@ def default_method(model: Model) -> MethodVersion:
         placebo_quantile_permille=975,
         verify_tolerance=UNIT // 100_000 if on_cpu else UNIT // 1000,
         recognition=GATE,
+        adapters=ADAPTERS,
     )
 
 

@@ -96,7 +96,8 @@ def train(steps: int, out: Path, seed: int) -> None:
 
 def _draw(rng: np.random.Generator) -> tuple[list[Example], torch.Tensor]:
     """Scenes by nobody or by named artists, in the adapter's style, alone or as half of the picture."""
-    examples, images = [], []
+    examples: list[Example] = []
+    images: list[Image] = []
     while len(examples) < _EXAMPLES:
         example = random_example(rng)
         if not example.scene.shape and not example.names:

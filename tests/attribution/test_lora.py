@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,10 +68,9 @@ def stored(weights: dict[str, torch.Tensor], folder: Path, metadata: dict[str, s
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of adapters of this test's own."""
     monkeypatch.setattr("attribution.adapters.adapters_directory", lambda: tmp_path / "adapters")
-    return
 
 
 def asked(model: Model, prompt: str, *adapters: AppliedAdapter, seed: int = 3) -> RenderRequest:
@@ -208,7 +207,7 @@ def test_from_the_log_to_shares_and_back(world: str, worker: Worker, tiny: Model
     worker.run(seconds=60, more=lambda: None)
     with session(Role.ATTRIBUTION) as opened:
         recorded = recorded_attribution(opened, "x")
-        reasons = dict(
+        reasons: dict[str, str] = dict(
             opened.execute(
                 text("SELECT external_id, last_error FROM attribution.attribution_job AS j"
                      " JOIN attribution.image AS i ON i.id = j.image_id WHERE last_error IS NOT NULL")
@@ -254,7 +253,7 @@ def test_the_hook_makes_pictures_with_adapters_and_logs_them(
     save_file(lora(), file)
     pipeline = logged(tiny.pipeline, source=str(tiny_folder))
     before = weights_of(tiny)
-    call = {"seed": 7, "num_inference_steps": 2, "guidance_scale": 3.0}
+    call: dict[str, Any] = {"seed": 7, "num_inference_steps": 2, "guidance_scale": 3.0}
     pipeline("a castle", external_id="plain", **call)
     made = pipeline("a castle", external_id="adapted", adapters=[UsedAdapter(file, "amara")], **call)
     assert weights_of(tiny) == before

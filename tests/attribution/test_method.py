@@ -42,6 +42,7 @@ def test_documents_this_release_does_not_know_are_refused(tiny: Model) -> None:
         {"format": "method-9"},
         {"game": "other"},
         {"characteristic_function": "other"},
+        {"adapters": "other"},
         {"more": 1},
     ):
         with pytest.raises(Invalid, match="release"):
@@ -55,6 +56,7 @@ def test_documents_of_the_first_format_keep_their_hash_and_meaning(tiny: Model) 
     assert read.canonical == first.canonical and read.sha256 == first.sha256
     assert read.maximum_players == read.maximum_exact_players, "images with more players wait, as they did"
     assert (read.embedding, read.seeds_permille) == ("clip", 0)
+    assert read.adapters is None, "images made with adapters wait"
 
 
 def test_built_in_versions_can_be_carried_out(tiny: Model) -> None:
