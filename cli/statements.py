@@ -8,12 +8,12 @@ from sqlalchemy import select
 
 from cli.screen import amount, money, progress, show, table
 from database.engine import session
-from database.errors import NotFound
+from database.errors import NotFound, Unavailable
 from database.roles import Role
 from settlement.ledger.checkpoints import VerifierKey
 from settlement.periods.models import Period
-from settlement.statements.body import MOVEMENTS
-from settlement.statements.files import FORMATS, write_statement_files
+from settlement.statements.body import MOVEMENTS, schema
+from settlement.statements.files import FORMATS, write_statement_files, yearly_files
 from settlement.statements.models import Statement
 from settlement.statements.proof import verify_file
 
@@ -77,6 +77,31 @@ def export(
     """Write every statement of a period as JSON, CSV (its lines, its sections) and PDF."""
     paths = export_statements(period_id, to)
     show(f"{len(paths)} files in {to}")
+
+
+@group.command("yearly")
+def yearly_command(
+    payee_id: Annotated[str, typer.Argument(help="A payee.")],
+    year: Annotated[int, typer.Argument(min=1900, max=9999, help="Of the periods' starts.")],
+    to: Annotated[Path, typer.Option(help="Directory; made if missing.")] = Path("statements"),
+) -> None:
+    """Write a payee's transparency report for a year, from her issued statements, as JSON and PDF."""
+    with session(Role.SETTLEMENT) as opened:
+        files = yearly_files(opened, payee_id, year)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for format, content in files.items():
+            path = to / f"{year}_{payee_id.replace('/', '_')}_transparency.{format}"
+            path.write_bytes(content)
+            show(str(path))
+    except OSError as error:
+        raise Unavailable(f"{to} cannot be written ({error.strerror}): name another directory") from error
+
+
+@group.command("schema")
+def schema_command() -> None:
+    """Print the JSON Schema that every statement's body follows."""
+    typer.echo(schema(), nl=False)
 
 
 @group.command("verify")

@@ -11,6 +11,10 @@ from typing import Any, Self
 
 import rfc8785
 
+# Where the postcode is after the town, the number before the street (Universal Postal Union, addressing systems).
+_POSTCODE_LAST = frozenset({"AU", "CA", "GB", "IE", "IN", "NZ", "US"})
+_NUMBER_FIRST = _POSTCODE_LAST | {"FR", "LU", "ZA"}
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -33,8 +37,8 @@ class Address:
     def lines(self) -> list[str]:
         """The address as it is printed, without the name."""
         parts = (
-            (self.street, self.building),
-            (self.postcode, self.town),
+            (self.building, self.street) if self.country in _NUMBER_FIRST else (self.street, self.building),
+            (self.town, self.postcode) if self.country in _POSTCODE_LAST else (self.postcode, self.town),
             (self.country,),
         )
         joined = (" ".join(part for part in line if part) for line in parts)

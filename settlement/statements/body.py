@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from datetime import date
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from settlement.balance import OfWhich
@@ -137,7 +138,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method version that made the shares behind the lines; ``standard_error`` of a share, None if unknown."""
+    """A method version that made the shares behind the lines.
+
+    ``standard_error`` is the largest of those shares over several seeds, as far as it was measured; None: of none.
+    """
 
     id: str
     sha256: str
@@ -356,6 +360,11 @@ def canonical(body: Body) -> bytes:
 def identity(body: bytes) -> str:
     """A statement's identity: SHA-256 of its body, in hex. Printed on the PDF, served as ETag, logged as leaf."""
     return hashlib.sha256(body).hexdigest()
+
+
+def schema() -> str:
+    """The published JSON Schema (2020-12) of a body."""
+    return Path(__file__).with_name("schema.json").read_text()
 
 
 def parse(body: bytes) -> dict[str, Any]:

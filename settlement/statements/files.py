@@ -21,6 +21,7 @@ from settlement.statements.models import Statement, find_statement
 from settlement.statements.pdf import Renderer
 from settlement.statements.proof import StatementProofs, statement_file
 from settlement.statements.sections import sections_csv
+from settlement.statements.yearly import yearly_report
 
 Format = Literal["json", "csv", "sections.csv", "pdf"]
 
@@ -73,6 +74,25 @@ def statement_lines(session: Session, statement: Statement) -> Iterator[Line]:
         },
     )
     return (Line(*row) for row in rows)
+
+
+def yearly_files(
+    session: Session, payee_id: str, year: int, renderer: Renderer | None = None
+) -> dict[Literal["json", "pdf"], bytes]:
+    """The bytes of a payee's transparency report for a year, by format. Raises as `yearly_report`."""
+    report = yearly_report(session, payee_id, year)
+    document = parse(report)
+    last = find_statement(session, document["statements"][-1]["statement"])
+    zone = parse(last.body.encode())["header"]["period"]["zone"]
+    platform = document["header"]["platform"]
+    pdf = (renderer or Renderer()).yearly(
+        report,
+        number=last.number,
+        issued=last.recorded_at.astimezone(ZoneInfo(zone)).date(),
+        payee=_party(session, document["header"]["payee"]),
+        platform=_letterhead(session, platform) or Party(platform["id"]),
+    )
+    return {"json": report, "pdf": pdf}
 
 
 def file_name(statement: Statement, format: Format) -> str:

@@ -417,10 +417,15 @@ _DETAIL = [
 ]
 _RATE_CARDS = "SELECT DISTINCT payee_id, payout, rate_card FROM pg_temp.run_detail"
 _CONTRACTS = "SELECT DISTINCT payee_id, payout, contract FROM pg_temp.run_detail WHERE contract IS NOT NULL"
+# Few shares have a standard error: they are looked for by themselves.
 _METHODS = """
-SELECT DISTINCT d.payee_id, d.payout, m.name, encode(m.sha256, 'hex')
+SELECT d.payee_id, d.payout, m.name, encode(m.sha256, 'hex'), max(e.prompt_standard_error_ppb)
 FROM pg_temp.run_detail AS d JOIN settlement.royalty_line AS l ON l.id = d.id
 JOIN attribution.attribution AS a ON a.id = l.attribution_id JOIN attribution.method_version AS m ON m.id = a.method_id
+LEFT JOIN (SELECT attribution_id, player, prompt_standard_error_ppb FROM attribution.attribution_share
+           WHERE prompt_standard_error_ppb IS NOT NULL) AS e
+    ON e.attribution_id = l.attribution_id AND e.player = l.player
+GROUP BY 1, 2, 3, 4
 """
 _POOLS = """
 WITH pool AS (

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typst
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # typst names its types in its stubs only
     from typst import PDFStandard
 
 _TEMPLATE = Path(__file__).with_name("template.typ")
+_YEARLY = Path(__file__).with_name("yearly.typ")
 _ARCHIVAL: list[PDFStandard] = ["ua-1", "a-3a"]
 _ERASED = Party("(erased)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -41,10 +42,8 @@ class Renderer:
     """
 
     def __init__(self, fonts: Sequence[Path] = ()) -> None:
-        found = typst.Fonts(include_system_fonts=False, font_paths=[str(path) for path in fonts])
-        self._compiler = typst.Compiler(
-            _TEMPLATE, _TEMPLATE.parent, font_paths=found, ignore_system_fonts=True
-        )
+        self._fonts = typst.Fonts(include_system_fonts=False, font_paths=[str(path) for path in fonts])
+        self._compilers: dict[Path, typst.Compiler] = {}
 
     def pdf(self, body: bytes, *, number: int, issued: date, payee: Party | None, platform: Party) -> bytes:
         """The statement whose canonical body is ``body``.
@@ -56,35 +55,66 @@ class Renderer:
             payee: None if her personal data has been erased.
             platform: who issues the statement.
         """
+        return self._document(_TEMPLATE, body, "statement.json", number, issued, payee, platform)
+
+    def yearly(
+        self, report: bytes, *, number: int, issued: date, payee: Party | None, platform: Party
+    ) -> bytes:
+        """The transparency report (`settlement.statements.yearly`) in these bytes, which are attached.
+
+        Args:
+            report: its canonical JSON.
+            number: of the last statement in it.
+            issued: the day on which that statement was issued.
+            payee: None if her personal data has been erased.
+            platform: who issues it.
+        """
+        return self._document(_YEARLY, report, "transparency.json", number, issued, payee, platform)
+
+    def _document(
+        self,
+        template: Path,
+        body: bytes,
+        attached: str,
+        number: int,
+        issued: date,
+        payee: Party | None,
+        platform: Party,
+    ) -> bytes:
         document = parse(body)
         reads = reader(payee)
+        currency = document["header"]["currency"]
         frame = {
             "number": number,
             "issued": issued.isoformat(),
             "sha256": identity(body),
-            "minor_exponent": minor_exponent(document["header"]["currency"]),
+            "attached": attached,
+            "currency": currency,
+            "minor_exponent": minor_exponent(currency),
             "reader": asdict(reads),
-            "days": reads.days([issued, _last_day(document), *_days(document)]),
+            "days": reads.days([issued, *_days(document)]),
             "payee": _printed(payee or _ERASED),
             "platform": _printed(platform),
         }
         inputs = {"body": body.decode(), "frame": json.dumps(frame)}
         try:
-            return self._compile(inputs, _ARCHIVAL)
+            return self._compile(template, inputs, _ARCHIVAL)
         except typst.TypstError as error:
             if "could not be displayed" not in error.message:
                 raise
-            return self._compile(inputs, [])
+            return self._compile(template, inputs, [])
 
-    def _compile(self, inputs: dict[str, str], standards: list[PDFStandard]) -> bytes:
-        file = self._compiler.compile(format="pdf", sys_inputs=inputs, pdf_standards=standards)
+    def _compile(self, template: Path, inputs: dict[str, str], standards: list[PDFStandard]) -> bytes:
+        compiler = self._compilers.get(template)
+        if compiler is None:
+            compiler = typst.Compiler(
+                template, template.parent, font_paths=self._fonts, ignore_system_fonts=True
+            )
+            self._compilers[template] = compiler
+        file = compiler.compile(format="pdf", sys_inputs=inputs, pdf_standards=standards)
         if not isinstance(file, bytes):
             raise TypeError(f"typst returned {type(file)} for a PDF")
         return file
-
-
-def _last_day(document: dict[str, Any]) -> date:
-    return date.fromisoformat(document["header"]["period"]["end"]) - timedelta(days=1)
 
 
 def _days(part: object) -> Iterator[date]:
@@ -96,7 +126,8 @@ def _days(part: object) -> Iterator[date]:
             yield from _days(item)
     elif isinstance(part, str) and _DAY.fullmatch(part):
         with suppress(ValueError):
-            yield date.fromisoformat(part)
+            day = date.fromisoformat(part)
+            yield from (day, day - timedelta(days=1))  # a period's last day is the one before its end
 
 
 def _printed(party: Party) -> dict[str, object]:

@@ -80,7 +80,9 @@ def method(session: Session, name: str = "exact-1") -> int:
     return row.id
 
 
-def attribute(session: Session, image: str, shares: Mapping[str, int]) -> None:
+def attribute(
+    session: Session, image: str, shares: Mapping[str, int], standard_error: int | None = None
+) -> None:
     """An attribution with these shares in ppb, content's included; its coalition values are not looked at here."""
     digest = hashlib.sha256(image.encode()).digest()
     row = Attribution(
@@ -106,6 +108,8 @@ def attribute(session: Session, image: str, shares: Mapping[str, int]) -> None:
             placebo_threshold=0 if slot else None,
             paid_numerator=shares[player],
             share_ppb=shares[player],
+            prompt_share_ppb=None if standard_error is None else shares[player],
+            prompt_standard_error_ppb=standard_error,
         )
         for slot, player in enumerate(players)
     )

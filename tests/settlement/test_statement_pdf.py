@@ -147,6 +147,15 @@ def test_amounts_dates_and_paper_are_the_payees(
     assert metadata is not None and b"<pdfuaid:part>1" in metadata.stream.get_data()
 
 
+def test_an_address_is_written_as_its_country_does() -> None:
+    def lines(country: str) -> list[str]:
+        return Address("Town", country, "High Street", "5", "12345").lines()
+
+    assert lines("DE") == ["High Street 5", "12345 Town", "DE"]
+    assert lines("FR") == ["5 High Street", "12345 Town", "FR"]
+    assert lines("US") == ["5 High Street", "Town 12345", "US"]
+
+
 @pytest.mark.parametrize("currency", ["JPY", "KWD", "CLF"])
 def test_grey_digits_follow_the_currency(renderer: Renderer, currency: str) -> None:
     text = " ".join(texts(pdf(renderer, long_body(3, currency))))
