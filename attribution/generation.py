@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -407,4 +407,4 @@ def _loaded(session: Session, rows: Sequence[Any]) -> list[LoggedImage]:
     ):
         adapter = Adapter(sha256=used.sha256, scale=used.scale, artist=used.artist)
         found.setdefault(used.image_id, []).append(adapter)
-    return [LoggedImage(*row, adapters=tuple(found.get(row.id, ()))) for row in rows]
+    return [replace(LoggedImage(*row), adapters=tuple(found.get(row.id, ()))) for row in rows]
