@@ -74,6 +74,12 @@ WITH line AS (
     LEFT JOIN settlement.payout AS p ON p.payout_id = t.payout_id
     WHERE e.says = 'charge' AND e.bank_message_id = :message OR e.says IN ('paid', 'returned') AND e.charges_micros > 0
 ),
+charging AS (
+    SELECT bank_message_id, statement, entry FROM settlement.bank_entry
+    WHERE bank_message_id IN (SELECT bank_message_id FROM line WHERE NOT own)
+    GROUP BY bank_message_id, statement, entry
+    HAVING sum(amount_micros) - min(entry_micros) = sum(charges_micros)
+),
 charge AS (
     SELECT id, own, currency, booked_on, -amount_micros AS amount,
            coalesce(currency || ':' || bank_reference, statement_id || '/' || entry) AS booking
@@ -87,10 +93,7 @@ charge AS (
     WHERE NOT own AND batch = ANY(CAST(:batches AS text[])) AND currency IS NOT NULL
         AND EXISTS (SELECT FROM settlement.bank_match AS x
                     WHERE x.bank_entry_id = line.id AND x.result IN ('recorded', 'known'))
-        AND (SELECT sum(o.amount_micros) - min(o.entry_micros) FROM settlement.bank_entry AS o
-             WHERE (o.bank_message_id, o.statement, o.entry) = (line.bank_message_id, line.statement, line.entry))
-            = (SELECT sum(o.charges_micros) FROM settlement.bank_entry AS o
-               WHERE (o.bank_message_id, o.statement, o.entry) = (line.bank_message_id, line.statement, line.entry))
+        AND (bank_message_id, statement, entry) IN (SELECT bank_message_id, statement, entry FROM charging)
 )
 SELECT c.*, b.amount AS posted, j.value_date AS posted_on
 FROM charge AS c
