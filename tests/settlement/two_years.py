@@ -806,6 +806,13 @@ class TwoYears:
             self.compare_balances(opened, None)
             self.compare_balances(opened, period)
 
+    def compare_all(self) -> None:
+        """Balances at the end of every period that is closed: what came too late for one is in none that is sealed."""
+        with session(Role.ADMIN) as opened:
+            for event in self.events:
+                if isinstance(event, told.Period):
+                    self.compare_balances(opened, event)
+
     def compare_balances(self, opened: Session, period: told.Period | None) -> None:
         """Of every account, at a period's end or now."""
         last = None if period is None else period.end - timedelta(microseconds=1)
@@ -828,28 +835,36 @@ def audit(views: tuple[str, ...]) -> None:
     assert report.ok, [(result.name, result.faults) for result in report.results if not result.ok]
 
 
-def system_lines(opened: Session, period: str) -> Counter[tuple[str, str, str, str, int]]:
-    """Refund, sale, player, where the money lies, and amount of every line of a period."""
+def system_lines(opened: Session, period: str) -> Counter[tuple[str | int, ...]]:
+    """Usage period, refund, sale, player, where the money lies, and amount of every line of a period."""
     rows = opened.execute(
         text(
             """
-            SELECT coalesce(f.external_id, ''), s.external_id, coalesce(l.player, ''),
+            SELECT c.usage_period, coalesce(f.external_id, ''), s.external_id, coalesce(l.player, ''),
                    CASE l.destination WHEN 'payee' THEN 'royalties_payable:' || l.payee_id
                                       WHEN 'unclaimed' THEN 'suspense_unclaimed:' || l.player
                                       ELSE 'suspense_' || l.destination END, l.amount_micros
             FROM settlement.royalty_line AS l JOIN settlement.sale AS s ON s.id = l.sale_id
+            JOIN settlement.sale_slice AS c ON c.sale_id = l.sale_id
             LEFT JOIN settlement.refund AS f ON f.id = l.refund_id WHERE l.period_id = :period
             """
         ),
         {"period": period},
     )
-    return Counter((str(a), str(b), str(c), str(d), int(e)) for a, b, c, d, e in rows)
+    return Counter((*(str(name) for name in names), int(amount)) for *names, amount in rows)
 
 
-def oracle_lines(books: Books, period: str) -> Counter[tuple[str, str, str, str, int]]:
+def oracle_lines(books: Books, period: str) -> Counter[tuple[str | int, ...]]:
     """The same of the oracle's."""
     return Counter(
-        (line.corrects, line.sale, line.player, line.source if line.corrects else line.target, line.amount)
+        (
+            line.usage,
+            line.corrects,
+            line.sale,
+            line.player,
+            line.source if line.corrects else line.target,
+            line.amount,
+        )
         for line in books.lines
         if line.accounting == period
     )

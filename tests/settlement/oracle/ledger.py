@@ -25,6 +25,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.journals: list[Journal] = []
+        self._keys: set[str] = set()
         self._balances: dict[Account, int] = defaultdict(int)
         self._moves: dict[Account, list[tuple[datetime, int, str]]] = defaultdict(list)
 
@@ -40,7 +41,8 @@ class Ledger:
         for (_, currency), amount in postings.items():
             per_currency[currency] += amount
         assert not any(per_currency.values()), f"{key} does not balance: {postings}"
-        assert all(journal.key != key for journal in self.journals[-1:]), key
+        assert key not in self._keys, f"{key} is posted already"
+        self._keys.add(key)
         self.journals.append(Journal(key, kind, booked, postings))
         for account, amount in postings.items():
             self._balances[account] += amount

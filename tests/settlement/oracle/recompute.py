@@ -168,9 +168,9 @@ class Books:
         self.lines: list[Line] = []
         self.summaries: list[Summary] = []
         self.payouts: dict[str, tuple[Account, int]] = {}
-        self._periods: list[Period] = []
         self._sealed: Period | None = None
-        self._all_periods: list[Period] = []
+        self._closed = 0
+        self._known_periods: list[Period] = []
         self._versions: dict[tuple[type[Version], str], list[Version]] = defaultdict(list)
         self._exchange: dict[str, Exchange] = {}
         self._sales: dict[str, Sale] = {}
@@ -197,7 +197,7 @@ class Books:
     def replay(self, events: Iterable[Event]) -> "Books":
         """Take events in the order in which they became known, those of one instant in the order given."""
         ordered = sorted(events, key=lambda event: event.known)
-        self._all_periods += (event for event in ordered if isinstance(event, Period))
+        self._known_periods += (event for event in ordered if isinstance(event, Period))
         for event in ordered:
             self._take(event)
         return self
@@ -360,7 +360,7 @@ class Books:
 
     def _close(self, period: Period) -> None:
         assert self._sealed is None or self._sealed.end <= period.start
-        run = _Run(self, period, len(self._periods))
+        run = _Run(self, period, self._closed)
         run.royalties()
         run.refunds()
         run.late()
@@ -368,7 +368,7 @@ class Books:
         run.fall_back()
         run.adjust()
         run.post()
-        self._periods.append(period)
+        self._closed += 1
         self._sealed = period
 
 
@@ -389,7 +389,7 @@ class _Run:
         return event.known < self.period.cutoff
 
     def _usage(self, at: datetime) -> str:
-        return next((p.period for p in self.books._all_periods if p.start <= at < p.end), "")
+        return next((p.period for p in self.books._known_periods if p.start <= at < p.end), "")
 
     def _at(self, kind: type[V], thing: str, at: datetime) -> V | None:
         return self.books._version(kind, thing, at, self.period.cutoff - INSTANT)
