@@ -46,7 +46,10 @@ def downgrade() -> None:
     # The views and the guard as 0007 and 0011 left them.
     root = Path(__file__).resolve().parents[2]
     views = (root / "settlement/audit/sql/0007_audit_views.sql").read_text()
-    start, end = views.index("-- Everything between v(S) and a share"), views.index("-- From shares to statements")
+    start, end = (
+        views.index("-- Everything between v(S) and a share"),
+        views.index("-- From shares to statements"),
+    )
     guard = (root / "attribution/sql/0001_attribution_guard.sql").read_text()
     check = guard[guard.index("CREATE FUNCTION guard.check_attribution()") : guard.index("ALTER FUNCTION")]
     driver = driver_of(connection)

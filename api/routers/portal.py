@@ -345,7 +345,7 @@ def read_file(
     format: Format,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The body with its proof (json), every line (csv) or section (sections.csv) with totals, or what to print (pdf)."""
+    """The body with its proof (json), lines (csv) or sections (sections.csv) with totals, or what to print (pdf)."""
     statement_id = f"{period}/{payee}/{currency}"
     with _as_artist(asker) as opened:
         content = statement_files(opened, statement_id, [format])[format]

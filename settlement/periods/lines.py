@@ -40,10 +40,14 @@ def _check_terms(session: Session) -> None:
 def _given_shares(session: Session) -> None:
     """Shares of the rate cards whose key is a table of weights: one of each, whatever the number of sales."""
     connection = psycopg_connection(session)
-    cards: list[tuple[int, str, str, dict[str, int]]] = connection.cursor(row_factory=tuple_row).execute(
-        "SELECT -id, content_to, distribution_key, weights FROM settlement.rate_card_version"
-        " WHERE -id IN (SELECT table_of FROM pg_temp.run_sale)"
-    ).fetchall()
+    cards: list[tuple[int, str, str, dict[str, int]]] = (
+        connection.cursor(row_factory=tuple_row)
+        .execute(
+            "SELECT -id, content_to, distribution_key, weights FROM settlement.rate_card_version"
+            " WHERE -id IN (SELECT table_of FROM pg_temp.run_sale)"
+        )
+        .fetchall()
+    )
     with (
         connection.cursor() as cursor,
         cursor.copy(

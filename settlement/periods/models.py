@@ -56,7 +56,9 @@ class Approval(Base):
     __tablename__ = "approval"
     __table_args__ = (
         UniqueConstraint("kind", "subject", "content_sha256"),
-        CheckConstraint("kind IN ('period', 'payout_batch', 'advance', 'payout_correction')", name="kind_known"),
+        CheckConstraint(
+            "kind IN ('period', 'payout_batch', 'advance', 'payout_correction')", name="kind_known"
+        ),
         CheckConstraint("maker <> checker", name="maker_is_not_checker"),
         {"schema": "settlement"},
     )

@@ -130,7 +130,7 @@ def test_aliases_are_tried_where_the_name_is_not_known(db: Session, tiny: Model,
     known = table.names[0]
     record_artists(db, [Artist("canal", 0, "Giovanni Canal", ("Canaletto",))], actor="test", reason="test")
     record_recognition(db, method_id, table)
-    assert (gate(db, tiny).unmeasured, len(gate(db, tiny).recognised)) == ({"canal"}, 3)
+    assert (gate(db, tiny).unmeasured, len(gate(db, tiny).recognised)) == (frozenset({"canal"}), 3)
     row = find_scale(db, quick_method(tiny), tiny.weights_sha256)
     assert row is not None
     for name, distance, open_next in (
