@@ -7,7 +7,7 @@ from alembic import op
 from database.migrate import run_sql_file
 
 revision: str = "0024"
-down_revision: str | None = "0023"
+down_revision: str | None = "0022"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
