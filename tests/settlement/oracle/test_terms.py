@@ -6,8 +6,11 @@ from tests.settlement.oracle.division import divide
 from tests.settlement.oracle.events import (
     CONTENT,
     PPB,
+    Adjustment,
     Advance,
     Attribution,
+    Claim,
+    ClaimDecided,
     Contract,
     Event,
     Exchange,
@@ -164,3 +167,25 @@ def test_a_pool_is_floored_and_divided_by_base() -> None:
     )
     # floor(31 x 0.333...) = 10: 3.23, 3.23, 3.55
     assert [(line.sale, line.amount) for line in books.lines] == [("a", 3), ("b", 3), ("c", 4)]
+
+
+def test_a_claim_moves_no_more_than_there_is_and_an_adjustment_without_a_territory_is_not_taxed() -> None:
+    books = recompute(
+        [
+            CARD,
+            *PAYEES,
+            ANN,
+            TaxProfile(at=START, payee="ann", rates={}, otherwise=HALF),
+            sale("s", 2_000),
+            all_art_a("s"),
+            Adjustment(at=START + DAY, adjustment="a", payee="ann", currency="EUR", amount=300),
+            Claim(at=MONTHS[1] + DAY, claim="c", payee="ann", currency="EUR", amount=5_000),
+            ClaimDecided(at=MONTHS[2] + DAY, claim="c", winner="dev"),
+            *periods(3),
+        ]
+    )
+    # 1000 of royalties are taxed at a half, 300 of adjustment not at all: 800 to claim.
+    assert column(books, "2026-01").closing == 800
+    assert column(books, "2026-02").moves["claims"] == -800
+    assert column(books, "2026-03", "dev").moves["claims"] == 800
+    assert books.ledger.now(("suspense_disputed", "EUR")) == 0
