@@ -6,6 +6,7 @@ no key of bank details: a question names payments by their ids. Several of them,
 """
 
 import warnings
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -49,7 +50,7 @@ def _configuration() -> dict[str, Any]:
         "beat_schedule": {
             "poll": {
                 "task": "payouts.poll",
-                "schedule": float(POLL_SECONDS),
+                "schedule": timedelta(seconds=POLL_SECONDS),
                 # A provider that answers slowly is not asked the same twice over.
                 "options": {"expires": POLL_SECONDS},
             }
