@@ -64,4 +64,4 @@ def test_a_provider_out_of_reach_keeps_nobody_from_the_others(
 
 def test_what_is_on_the_schedule() -> None:
     (entry,) = tasks.app.conf.beat_schedule.values()
-    assert entry["task"] == tasks.poll.name and entry["schedule"] == tasks.POLL_SECONDS
+    assert entry["task"] == tasks.poll.name and entry["schedule"].total_seconds() == tasks.POLL_SECONDS
