@@ -6,6 +6,7 @@ with the miniature. Merged weights render as fast as the model's own, in the sam
 
 import hashlib
 import json
+import math
 import re
 import shutil
 import tempfile
@@ -162,7 +163,11 @@ class Adapters:
             raise Unavailable(f"{name} was replaced while it was read: try again")
         try:
             alphas = _alphas_of_metadata(file)
-            state, given = StableDiffusionPipeline.lora_state_dict(load(content))
+            held = load(content)
+            # diffusers drops these factors with a warning, and what it then renders is another adapter.
+            if any("dora_scale" in key for key in held):
+                raise Invalid(f"{name} is a DoRA, which is not rendered: log a plain LoRA in its place")
+            state, given = StableDiffusionPipeline.lora_state_dict(held)
             network = {
                 _module(key.removesuffix(".alpha")): float(alpha) for key, alpha in (given or {}).items()
             }
@@ -181,8 +186,8 @@ class Adapters:
         self, part: str, layer: str, down: torch.Tensor, up: torch.Tensor, alpha: float | None, name: str
     ) -> _Update:
         rank = down.shape[0]
-        if rank > MOST_RANK:
-            raise Invalid(f"{name} has rank {rank}; up to {MOST_RANK} is rendered")
+        if not 1 <= rank <= MOST_RANK:
+            raise Invalid(f"{name} has rank {rank}; 1 to {MOST_RANK} is rendered")
         root = {"unet": self._pipeline.unet, "text_encoder": self._pipeline.text_encoder}.get(part)
         target = None if root is None else _submodule(root, layer)
         weight = getattr(target, "weight", None)
@@ -191,9 +196,9 @@ class Adapters:
         down, up = down.float().flatten(1), up.float().flatten(1)
         if up.shape[1] != rank or (up.shape[0], down.shape[1]) != (weight.shape[0], weight[0].numel()):
             raise Invalid(f"{name} is for another model: {part}.{layer} has another size"[:300])
-        if not (down.isfinite().all() and up.isfinite().all()):
+        strength = 1.0 if alpha is None else alpha / rank
+        if not (down.isfinite().all() and up.isfinite().all() and math.isfinite(strength)):
             raise Invalid(f"{name} has weights that are no numbers: put the right file back")
-        strength = 1.0 if alpha is None else float(alpha) / rank
         return _Update(weight, down.to(weight.device), up.to(weight.device), strength)
 
 

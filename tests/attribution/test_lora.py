@@ -152,7 +152,11 @@ def test_what_is_no_lora_of_this_model_is_refused_by_name(tiny: Model, tmp_path:
         ({f"unet.{LAYER}.to_v.lora_{part}.weight": torch.zeros(7, 7) for part in "AB"}, "has another size"),
         ({f"unet.{LAYER}.to_v.lora_A.weight": torch.zeros(600, 32),
           f"unet.{LAYER}.to_v.lora_B.weight": torch.zeros(32, 600)}, "has rank 600"),
+        ({f"unet.{LAYER}.to_v.lora_A.weight": torch.zeros(0, 32),
+          f"unet.{LAYER}.to_v.lora_B.weight": torch.zeros(32, 0)}, "has rank 0"),
         (lora(size=float("nan")), "no numbers"),
+        (lora() | {f"unet.{LAYER}.to_v.dora_scale": torch.ones(32, 1)}, "is a DoRA"),
+        (lora() | {f"unet.{LAYER}.to_v.lora_magnitude_vector": torch.ones(32)}, "no low-rank update of a layer"),
     ):  # fmt: skip
         with pytest.raises(Invalid, match=message):
             adapters.load(stored(weights, tmp_path).hex())
