@@ -36,7 +36,7 @@ def erase(
     unpaid: Annotated[bool, typer.Option(help="Even if money is owed: nobody can pay it then.")] = False,
     unattributed: Annotated[bool, typer.Option(help="Even if images wait for attribution.")] = False,
 ) -> None:
-    """Erase a payee's personal data, or the words of a customer's prompts. Amounts, shares and proofs stay."""
+    """Erase a payee's personal data, or a customer's prompts and purchases. Amounts, shares and proofs stay."""
     actor = operator("privacy:write").username
     with session(Role.SETTLEMENT) as opened:
         if is_payee(opened, subject) if payee is None else payee:

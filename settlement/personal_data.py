@@ -12,6 +12,8 @@ ERASED: Mapping[str, str] = {
     "party.bank_account_version": "payee_id key_id ciphertext masked fingerprint content actor reason",
     "party.party_version": "payee_id salt details actor reason digest",
     "party.screening_finding": "payee_id entry_id entry_sha256 matched list_sha256 actor",
+    "settlement.payee_customer": "payee_id customer_sha256 actor reason",
+    "settlement.sale_buyer": "customer_sha256",
 }
 """Personal data: erased with the person they are of (`guard.erase_payee`, `guard.erase_customer`)."""
 
@@ -29,7 +31,6 @@ _WORDS: Mapping[str, str] = {
     "settlement.fx_rate": "source reason",
     "settlement.hold": "reason",
     "settlement.hold_release": "reason",
-    "settlement.payee_customer": "reason",
     "settlement.payout_correction": "reason",
     "settlement.payout_event": "detail",
     "settlement.platform_version": "reason",
@@ -95,7 +96,6 @@ KEPT: Mapping[str, str] = {
     "settlement.hold": "payee_id actor",
     "settlement.hold_release": "actor",
     "settlement.payee": "payee_id kind currency actor",
-    "settlement.payee_customer": "payee_id customer_sha256 actor",
     "settlement.payout": "payout_id batch_id payee_id currency decision",
     "settlement.payout_attempt": "attempt_id payout_id",
     "settlement.payout_batch": "batch_id currency debtor_id content_sha256 maker",
@@ -124,7 +124,6 @@ KEPT: Mapping[str, str] = {
     "settlement.royalty_run": "period_id inputs_sha256 draft_sha256 totals closed_by code_version",
     "settlement.run_draft": "period_id inputs_sha256 draft_sha256 totals calculated_by",
     "settlement.sale": "content_sha256 territory currency rate_card_id actor",
-    "settlement.sale_buyer": "customer_sha256",
     "settlement.sale_slice": "period_id usage_period currency",
     "settlement.screening": "batch_id stage list_sha256 actor",
     "settlement.statement": "statement_id period_id payee_id currency sha256",

@@ -19,6 +19,7 @@ from settlement.bank_details import opened_account
 from settlement.payees import PartyVersion, Payee, PrivacyRequest
 from settlement.personal_data import WORDS
 from settlement.posting import PAYABLE, RESERVE
+from settlement.sales import customer_sha256
 from settlement.statements.models import issued_statements
 
 FORMAT = "royalty-personal-data/1"
@@ -30,7 +31,7 @@ class Erasure:
     """What an erasure did, and what it leaves to people."""
 
     erased: int
-    """Rows of personal data, or prompts."""
+    """Rows of personal data."""
     files: tuple[str, ...]
     """Files that were written or can have been: nobody but their keeper can erase them."""
     named: tuple[str, ...]
@@ -90,7 +91,9 @@ def erase_payee(session: Session, payee_id: str, *, actor: str, reason: str, unp
 def erase_customer(
     session: Session, customer: str, *, actor: str, reason: str, unattributed: bool = False
 ) -> Erasure:
-    """Erase the words of every prompt that was logged for a customer, as `settlement`. Shares and proofs stay.
+    """Erase the words of every prompt that was logged for a customer, and what she bought, as `settlement`.
+
+    Shares, sales and proofs stay.
 
     Args:
         session: of the role `settlement`.
@@ -100,7 +103,7 @@ def erase_customer(
         unattributed: even if pictures of hers are still to be attributed: without words they never will be.
 
     Raises:
-        NotFound: no image was logged for such a customer.
+        NotFound: no image was logged for such a customer, and no sale or payee names her.
         Refused: pictures of hers are still to be attributed, and not ``unattributed``.
     """
     images = _customer_images(session, customer)
@@ -179,12 +182,14 @@ def export_customer(session: Session, customer: str, *, actor: str, reason: str)
     """Everything that is held of a customer, by table; as `settlement`.
 
     Raises:
-        NotFound: no image was logged for such a customer.
+        NotFound: no image was logged for such a customer, and no sale or payee names her.
     """
     images = _customer_images(session, customer)
     tables = {"attribution.image": images} | {
         name: _rows(session, query, customer) for name, query in _CUSTOMER_ROWS.items()
     }
+    hashed = customer_sha256(customer).hex()
+    tables |= {name: _rows(session, query, hashed) for name, query in _BUYER_ROWS.items()}
     _record_export(session, "customer", customer, actor, reason)
     return {
         "format": FORMAT,
@@ -280,8 +285,14 @@ def _customer_images(session: Session, customer: str) -> list[dict[str, Any]]:
         "SELECT to_jsonb(i) AS row FROM attribution.image AS i WHERE customer = :subject ORDER BY id",
         customer,
     )
-    if not images:
-        raise NotFound(f"no image was logged for a customer {customer}")
+    if not images and not session.scalar(
+        text(
+            "SELECT EXISTS (SELECT FROM settlement.sale_buyer WHERE customer_sha256 = :hashed)"
+            " OR EXISTS (SELECT FROM settlement.payee_customer WHERE customer_sha256 = :hashed)"
+        ),
+        {"hashed": customer_sha256(customer)},
+    ):
+        raise NotFound(f"no image was logged for a customer {customer}, and no sale names her")
     return images
 
 
@@ -338,6 +349,16 @@ _PAYEE_ROWS: Mapping[str, str] = {
         " JOIN ledger.journal AS j ON j.id = p.journal_id"
         " WHERE split_part(a.code, ':', 1) IN ('royalties_payable', 'reserve', 'advances')"
         " AND a.code = split_part(a.code, ':', 1) || ':' || :subject || ':' || a.currency ORDER BY j.id"
+    ),
+}
+_BUYER_ROWS: Mapping[str, str] = {
+    "settlement.sale_buyer": (
+        "SELECT to_jsonb(t) || jsonb_build_object('sale', s.external_id) AS row FROM settlement.sale_buyer AS t"
+        " JOIN settlement.sale AS s ON s.id = t.sale_id WHERE t.customer_sha256 = decode(:subject, 'hex') ORDER BY s.id"
+    ),
+    "settlement.payee_customer": (
+        "SELECT to_jsonb(t) AS row FROM settlement.payee_customer AS t"
+        " WHERE t.customer_sha256 = decode(:subject, 'hex') ORDER BY payee_id"
     ),
 }
 _CUSTOMER_ROWS: Mapping[str, str] = {

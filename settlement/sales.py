@@ -183,7 +183,10 @@ class RefundRecord(BaseModel):
 
 
 def customer_sha256(reference: str) -> bytes:
-    """SHA-256 that stands for a customer's reference: only whether two are the same is ever asked."""
+    """SHA-256 that stands for a customer's reference: only whether two are the same is ever asked.
+
+    Whoever knows all references can find it again, so that it is personal data, and erased with the customer.
+    """
     return hashlib.sha256(b"customer\0" + reference.encode()).digest()
 
 
@@ -415,14 +418,15 @@ def _outcomes(
 
 
 def _digest(record: SaleRecord | RefundRecord) -> bytes:
-    """SHA-256 of everything reported, as RFC 8785 JSON: amounts in micros as text, times in UTC."""
+    """SHA-256 of everything reported, as RFC 8785 JSON: amounts in micros as text, times in UTC.
+
+    Without the buyer: this stays for ever, and by trying references one would find who bought what was erased.
+    """
     document: dict[str, str | None] = {}
     for name, value in record:
         if isinstance(value, datetime):
             document[name] = value.astimezone(UTC).isoformat(timespec="microseconds")
-        elif (
-            name != "buyer" or value is not None
-        ):  # what was sent before there were buyers is the same as ever
+        elif name != "buyer":
             document[name] = None if value is None else str(value)
     return hashlib.sha256(rfc8785.dumps(document)).digest()
 

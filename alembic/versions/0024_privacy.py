@@ -21,8 +21,10 @@ def downgrade() -> None:
         DROP VIEW audit.privacy_requests;
         DROP FUNCTION guard.erase_payee(text, text, text), guard.erase_customer(text, text, text);
         DROP TRIGGER erased_payee ON party.party_version;
+        DROP TRIGGER erased_payee ON settlement.payee_customer;
         DROP FUNCTION guard.refuse_erased_payee();
         REVOKE DELETE ON attribution.prompt_text FROM royalty_guard;
+        REVOKE ALL ON settlement.payee_customer, settlement.sale_buyer FROM royalty_guard;
         REVOKE ALL ON party.party_version, party.bank_account_version, party.screening_finding,
             access."user", access.payee_access FROM royalty_guard;
         REVOKE USAGE ON SCHEMA party, access FROM royalty_guard;

@@ -67,7 +67,8 @@ CREATE TABLE attribution.artist_merge (
 );
 CREATE INDEX artist_merge_into_id_idx ON attribution.artist_merge (into_id);
 
--- Who bought, as the platform calls its customers, hashed: only whether two are the same is ever asked.
+-- Who bought, as the platform calls its customers, hashed: only whether two are the same is ever asked. Whoever knows all
+-- references can find the one behind a hash, so these are personal data, and can be erased.
 CREATE TABLE settlement.sale_buyer (
     sale_id bigint NOT NULL,
     customer_sha256 bytea NOT NULL,
@@ -103,8 +104,6 @@ CALL guard.make_append_only('attribution.recognition_scale');
 CALL guard.make_append_only('attribution.recognition_measure');
 CALL guard.make_append_only('attribution.recognition');
 CALL guard.make_append_only('attribution.artist_merge');
-CALL guard.make_append_only('settlement.sale_buyer');
-CALL guard.make_append_only('settlement.payee_customer');
 
 -- A verdict is by its scale's terms.
 CREATE FUNCTION guard.check_recognition() RETURNS trigger
@@ -235,7 +234,7 @@ SELECT c.scale_id, c.name, 'recognised', c.recognised::integer, (c.movement_agai
 FROM chance AS c JOIN scale AS s ON s.id = c.scale_id
 WHERE c.recognised <> (c.movement_again > s.threshold AND c.chance_again <= s.level_ppb);
 COMMENT ON VIEW audit.recognition_faults IS
-    'names whose verdict does not follow from the recorded distances and classifications; must be empty';
+    'must be empty: names whose verdict does not follow from the recorded distances and classifications';
 
 CREATE VIEW audit.artist_merges AS
 SELECT m.artist_id, a.name, m.into_id, b.name AS into_name, m.actor, m.reason, m.recorded_at

@@ -1,7 +1,7 @@
 -- A person's data go, her books stay: one function for a payee, one for a customer, and a record of who asked and why.
 
 SET ROLE royalty_owner;
--- Every erasure and export, by opaque id. `erased` counts rows: of personal data, or of prompts.
+-- Every erasure and export, by opaque id. `erased` counts rows.
 CREATE TABLE party.privacy_request (
     id bigint GENERATED ALWAYS AS IDENTITY,
     request text NOT NULL,
@@ -33,8 +33,9 @@ GRANT SELECT, INSERT, DELETE ON party.party_version TO royalty_guard;
 GRANT SELECT, DELETE ON party.bank_account_version, party.screening_finding, access."user", access.payee_access
     TO royalty_guard;
 GRANT DELETE ON attribution.prompt_text TO royalty_guard;
+GRANT SELECT, DELETE ON settlement.payee_customer, settlement.sale_buyer TO royalty_guard;
 
--- No data come back by a catalogue file that still has them.
+-- No data come back by a catalogue file that still has them: neither who she is nor which customer.
 CREATE FUNCTION guard.refuse_erased_payee() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -50,8 +51,12 @@ ALTER FUNCTION guard.refuse_erased_payee() OWNER TO royalty_guard;
 CREATE TRIGGER erased_payee AFTER INSERT ON party.party_version
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.refuse_erased_payee();
 ALTER TABLE party.party_version ENABLE ALWAYS TRIGGER erased_payee;
+CREATE TRIGGER erased_payee AFTER INSERT ON settlement.payee_customer
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.refuse_erased_payee();
+ALTER TABLE settlement.payee_customer ENABLE ALWAYS TRIGGER erased_payee;
 
--- Every version of name, address, mail, tax id and account, what screening found, and users who were there for her alone.
+-- Every version of name, address, mail, tax id and account, what screening found, which customer she is, and users who were
+-- there for her alone.
 -- A version that says "(erased)" takes their place, so that later periods have a party to name.
 CREATE FUNCTION guard.erase_payee(erased_payee text, asked_by text, why text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -65,6 +70,9 @@ BEGIN
     LOCK TABLE party.party_version IN SHARE ROW EXCLUSIVE MODE;
     SELECT max(v.version) INTO newest FROM ONLY party.party_version AS v WHERE v.payee_id = erased_payee;
     DELETE FROM party.screening_finding AS f WHERE f.payee_id = erased_payee;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    gone := gone + found;
+    DELETE FROM settlement.payee_customer AS c WHERE c.payee_id = erased_payee;
     GET DIAGNOSTICS found = ROW_COUNT;
     gone := gone + found;
     DELETE FROM party.bank_account_version AS b WHERE b.payee_id = erased_payee;
@@ -98,15 +106,25 @@ END
 $$;
 ALTER FUNCTION guard.erase_payee(text, text, text) OWNER TO royalty_guard;
 
--- The words of every prompt that was logged for a customer. Digests stay, and with them what was proved.
+-- The words of every prompt that was logged for a customer, and that she is the buyer of sales and a payee. Digests of
+-- prompts stay, and with them what was proved.
 CREATE FUNCTION guard.erase_customer(erased_customer text, asked_by text, why text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone bigint;
+    found bigint;
+    -- As `settlement.sales.customer_sha256` makes it.
+    hashed bytea := sha256(convert_to('customer', 'UTF8') || '\x00'::bytea || convert_to(erased_customer, 'UTF8'));
 BEGIN
     DELETE FROM attribution.prompt_text AS t USING attribution.image AS i
     WHERE i.id = t.image_id AND i.customer = erased_customer;
     GET DIAGNOSTICS gone = ROW_COUNT;
+    DELETE FROM settlement.sale_buyer AS b WHERE b.customer_sha256 = hashed;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    gone := gone + found;
+    DELETE FROM settlement.payee_customer AS c WHERE c.customer_sha256 = hashed;
+    GET DIAGNOSTICS found = ROW_COUNT;
+    gone := gone + found;
     INSERT INTO party.privacy_request (request, kind, subject, erased, actor, reason)
     VALUES ('erase', 'customer', erased_customer, gone, asked_by, why);
     RETURN gone;

@@ -14,17 +14,19 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from attribution.generation import ImageRecord
-from attribution.ingest import log_images
+from attribution.ingest import Status, log_images
 from database import identity
 from database.engine import embedded_server, session
 from database.errors import Conflict, Invalid, NotFound, Refused
 from database.roles import Role
 from settlement.audit.verify import verify
 from settlement.bank_details import BankDetails
+from settlement.own_purchases import record_customers
 from settlement.payees import PartyVersion, PayeeRecord, record_payees
 from settlement.payouts.holds import open_hold
 from settlement.personal_data import ERASED, KEPT, WORDS
 from settlement.privacy import erase_customer, erase_payee, export_customer, export_payee, is_payee
+from settlement.sales import SaleRecord, customer_sha256, record_sales
 from settlement.statements.files import statement_files
 from tests.settlement.books import write_books
 
@@ -54,6 +56,15 @@ HERS = [
 ]
 PROMPT = "a lighthouse keeper's birthday, for Aunt Philomena"
 NEGATIVE = "no seagulls whatsoever"
+BOUGHT = SaleRecord(
+    external_id="sale-private",
+    image="img-1",
+    sold_at=datetime(2026, 12, 1, 12, tzinfo=UTC),
+    territory="DE",
+    currency="EUR",
+    price=1_000_000,
+    buyer="buyer-7",
+)
 
 
 def forms(word: str) -> list[str]:
@@ -109,6 +120,9 @@ def books(module_database: str) -> str:
     )
     with session(Role.ATTRIBUTION) as own:
         log_images(own, [image])
+    with session(Role.SETTLEMENT) as own:
+        assert [outcome.status for outcome in record_sales(own, [BOUGHT], actor="shop")] == [Status.RECORDED]
+        record_customers(own, {"pay-1": "her-customer", "pay-2": "buyer-7"}, actor="ann", reason="asked")
     return module_database
 
 
@@ -159,8 +173,8 @@ def test_a_payee_is_erased_to_the_last_byte(books: str) -> None:
         erase_payee(own, "pay-1", actor="dora", reason=f"{DETAILS['email']} asked", unpaid=True)
     with session(Role.SETTLEMENT) as own:
         done = erase_payee(own, "pay-1", actor="dora", reason="she asked", unpaid=True)
-    # Two versions with an account each, and the user who was there for her alone.
-    assert (done.erased, done.named, done.artists) == (5, (), ("art-1",))
+    # Two versions with an account each, which customer she is, and the user who was there for her alone.
+    assert (done.erased, done.named, done.artists) == (6, (), ("art-1",))
     assert "2026-11_pay-1_EUR.pdf wherever it was exported or sent" in done.files
     after = dump(books)
     assert found(after, HERS) == set()
@@ -169,6 +183,7 @@ def test_a_payee_is_erased_to_the_last_byte(books: str) -> None:
     with session(Role.SETTLEMENT) as own:
         assert b"(erased)" not in statement_files(own, "2026-11/pay-1/EUR", ["json"])["json"]
         statement_files(own, "2026-11/pay-1/EUR", ["pdf"])
+        assert not own.scalar(text("SELECT count(*) FROM settlement.payee_customer WHERE payee_id = 'pay-1'"))
         assert [v.details for v in own.query(PartyVersion).filter_by(payee_id="pay-1")] == [
             {"name": "(erased)"}
         ]
@@ -186,13 +201,15 @@ def test_a_payee_is_erased_to_the_last_byte(books: str) -> None:
     assert isinstance(refused.value.orig, IntegrityError) and "takes no personal data" in str(
         refused.value.orig
     )
+    with session(Role.SETTLEMENT) as own, pytest.raises(DBAPIError, match="takes no personal data"):
+        record_customers(own, {"pay-1": "her-customer"}, actor="ann", reason="old file")
     with session(Role.IDENTITY) as own:
         assert own.scalars(text('SELECT username FROM access."user"')).all() == ["society"]
     with session(Role.AUDITOR) as own:
         requests = own.execute(
             text("SELECT request, kind, subject, erased, actor, reason FROM audit.privacy_requests")
         )
-        assert requests.all() == [("erase", "payee", "pay-1", 5, "dora", "she asked")]
+        assert requests.all() == [("erase", "payee", "pay-1", 6, "dora", "she asked")]
 
 
 def test_a_customers_words_are_erased(books: str) -> None:
@@ -214,6 +231,25 @@ def test_a_customers_words_are_erased(books: str) -> None:
     assert _verified() == faults
     with session(Role.SETTLEMENT) as own, pytest.raises(NotFound, match="no image was logged"):
         erase_customer(own, "customer-8", actor="dora", reason="asked")
+
+
+def test_what_a_customer_bought_is_erased(books: str) -> None:
+    """By trying references nobody finds her any more: neither by a hash of hers, nor by a sale's content."""
+    tries = [customer_sha256("buyer-7").hex(), "buyer-7"]
+    assert found(dump(books), tries) == {tries[0]}
+    faults = _verified()
+    with session(Role.SETTLEMENT) as own:
+        held = export_customer(own, "buyer-7", actor="dora", reason="asked for a copy")["tables"]
+        assert [row["sale"] for row in held["settlement.sale_buyer"]] == ["sale-private"]
+        assert [row["payee_id"] for row in held["settlement.payee_customer"]] == ["pay-2"]
+        assert erase_customer(own, "buyer-7", actor="dora", reason="asked").erased == 2
+    assert found(dump(books), tries) == {"buyer-7"}  # the request itself, by opaque id
+    assert _verified() == faults
+    with session(Role.SETTLEMENT) as own, pytest.raises(NotFound, match="no sale names her"):
+        erase_customer(own, "buyer-7", actor="dora", reason="again")
+    with session(Role.SETTLEMENT) as own:
+        assert [o.status for o in record_sales(own, [BOUGHT], actor="shop")] == [Status.KNOWN]
+        assert not own.scalar(text("SELECT count(*) FROM settlement.sale_buyer"))
 
 
 def test_everything_held_of_a_payee_is_handed_out(books: str) -> None:
