@@ -7,7 +7,6 @@ Nothing of it happens by itself: the bank has contradicted itself, and the payee
 """
 
 import hashlib
-import json
 from datetime import UTC, datetime
 
 from sqlalchemy import Select, select, text
@@ -52,6 +51,12 @@ def propose(session: Session, entry_id: int, reason: str, maker: str) -> list[st
             f" `royalty payout correct {entry_id} --approve`"
         )
     attempts = booked_though_refused(session, entry_id)
+    other = session.scalar(select(PayoutCorrection).where(PayoutCorrection.attempt_id.in_(attempts)).limit(1))
+    if other is not None:
+        raise Conflict(
+            f"{other.maker} has proposed it by line {other.bank_entry_id}: another operator runs"
+            f" `royalty payout correct {other.bank_entry_id} --approve`"
+        )
     if not attempts:
         raise Conflict(
             f"line {entry_id} is no booking of a payment that was refused, or waits for something else as well:"
@@ -62,12 +67,9 @@ def propose(session: Session, entry_id: int, reason: str, maker: str) -> list[st
         .where(PayoutAttempt.attempt_id.in_(attempts))
         .order_by(PayoutAttempt.attempt_id.collate("C"))
     ).all()
-    content = {
-        "line": entry_id,
-        "reason": reason,
-        "attempts": [[attempt, str(amount)] for attempt, amount in amounts],
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
+    # As guard.check_payout_event has it, which reads it again when the refusal is taken back.
+    content = [str(entry_id), *(f"{attempt} {amount}" for attempt, amount in amounts), "", reason]
+    digest = hashlib.sha256("\n".join(content).encode()).digest()
     session.add_all(
         PayoutCorrection(
             attempt_id=attempt, bank_entry_id=entry_id, reason=reason, maker=maker, content_sha256=digest

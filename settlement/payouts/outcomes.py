@@ -258,16 +258,16 @@ def settle(session: Session, batch_id: str, actor: str, paid: int = 0, rejected:
 def reopen(session: Session, batch_id: str, actor: str, rejected: int) -> None:
     """Say that so many rejections of a batch are taken back, and wait again for what the bank says of them."""
     known = _progress(session, batch_id)
-    assert known is not None  # they were counted when they were rejected
-    session.add(
-        BatchProgress(
-            batch_id=batch_id,
-            number=known.number + 1,
-            waiting=known.waiting + rejected,
-            paid=known.paid,
-            rejected=known.rejected - rejected,
+    if known is not None:  # else nothing is counted yet, and the first count finds them
+        session.add(
+            BatchProgress(
+                batch_id=batch_id,
+                number=known.number + 1,
+                waiting=known.waiting + rejected,
+                paid=known.paid,
+                rejected=known.rejected - rejected,
+            )
         )
-    )
     if batch_state(session, batch_id) in ("settled", "failed"):
         record_batch_event(session, batch_id, "partially_settled", actor)
     session.flush()

@@ -47,12 +47,23 @@ BEGIN
             ('accepted', 'paid'), ('accepted', 'rejected'),
             ('unknown', 'accepted'), ('unknown', 'paid'), ('unknown', 'rejected'),
             ('paid', 'returned'), ('rejected', 'submitted'))
-        -- A refusal is taken back only if two people have said that the bank has booked the payment all the same.
+        -- A refusal is taken back only if two people have said that the bank has booked the payment all the same: by a
+        -- booking of it, and of what was proposed when it was approved. Nothing is refused again after that.
         OR before.state = 'rejected' AND NOT EXISTS (
-            SELECT FROM ONLY settlement.payout_correction AS c JOIN ONLY settlement.approval AS x
-                ON x.kind = 'payout_correction' AND x.subject = c.bank_entry_id::text
-                    AND x.content_sha256 = c.content_sha256 AND x.maker = c.maker
-            WHERE c.attempt_id = added.attempt_id)
+            SELECT FROM ONLY settlement.payout_correction AS c
+            JOIN ONLY settlement.bank_entry AS b ON b.id = c.bank_entry_id AND b.says = 'paid'
+                AND (b.attempt_id = a.attempt_id OR b.batch_id = p.batch_id AND b.file = a.file)
+            JOIN ONLY settlement.approval AS x ON x.kind = 'payout_correction' AND x.subject = c.bank_entry_id::text
+                AND x.content_sha256 = c.content_sha256 AND x.maker = c.maker
+            WHERE c.attempt_id = added.attempt_id AND c.content_sha256 = (
+                SELECT sha256(convert_to(c.bank_entry_id || E'\n' || string_agg(t.attempt_id || ' ' || t.amount_micros
+                           || E'\n', '' ORDER BY t.attempt_id COLLATE "C") || E'\n' || c.reason, 'UTF8'))
+                FROM ONLY settlement.payout_correction AS every
+                JOIN ONLY settlement.payout_attempt AS t ON t.attempt_id = every.attempt_id
+                WHERE every.bank_entry_id = c.bank_entry_id AND every.reason = c.reason))
+        OR added.state = 'rejected' AND EXISTS (
+            SELECT FROM ONLY settlement.payout_event AS e
+            WHERE e.payout_id = added.payout_id AND e.state = 'rejected' AND e.number < added.number)
         OR (added.state = 'ready') AND p.decision <> 'pay' OR (added.state = 'held') AND p.decision = 'pay'
         -- What a bank may hear of names the payout's own attempt, the rest none.
         OR CASE WHEN added.state IN ('held', 'ready', 'cancelled') THEN added.attempt_id IS NOT NULL

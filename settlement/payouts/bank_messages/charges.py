@@ -15,12 +15,12 @@ from settlement import posting
 from settlement.ledger import Entry, post, sequence_journals
 
 
-def post_charges(session: Session, message: int, batch_ids: Sequence[str], actor: str) -> Counter[str]:
+def post_charges(session: Session, message: int | None, batch_ids: Sequence[str], actor: str) -> Counter[str]:
     """Post what a message charges, and what was charged for payments of some batches that has not been posted.
 
     Args:
         session: as the role `payer`.
-        message: whose charges with bookings of their own are dealt with.
+        message: whose charges with bookings of their own are dealt with; None: of none.
         batch_ids: batches whose payments' lines have just been applied.
         actor: who brings the message.
 
@@ -41,7 +41,7 @@ def post_charges(session: Session, message: int, batch_ids: Sequence[str], actor
         if row.posted is not None:
             posted[row.booking] = (int(row.posted), row.posted_on)
         before = posted.setdefault(row.booking, said)
-        if before is said:
+        if before is said and said[0]:  # of nothing there is no journal
             entries.append(posting.bank_charge(row.booking, row.currency, said[0], booked_at=on, actor=actor))
         if row.own and before == said:
             matches.append((row.id, "recorded" if before is said else "known"))
@@ -72,7 +72,9 @@ WITH line AS (
     JOIN settlement.bank_statement AS s ON s.bank_message_id = e.bank_message_id AND s.number = e.statement
     LEFT JOIN settlement.payout_attempt AS t ON t.attempt_id = e.attempt_id
     LEFT JOIN settlement.payout AS p ON p.payout_id = t.payout_id
-    WHERE e.says = 'charge' AND e.bank_message_id = :message OR e.says IN ('paid', 'returned') AND e.charges_micros > 0
+    WHERE e.says = 'charge' AND e.bank_message_id = CAST(:message AS bigint)
+        OR e.says IN ('paid', 'returned') AND e.charges_micros > 0
+            AND coalesce(p.batch_id, e.batch_id) = ANY(CAST(:batches AS text[]))
 ),
 charging AS (
     SELECT bank_message_id, statement, entry FROM settlement.bank_entry
@@ -81,7 +83,9 @@ charging AS (
     HAVING sum(amount_micros) - min(entry_micros) = sum(charges_micros)
 ),
 charge AS (
-    SELECT id, own, currency, booked_on, -amount_micros AS amount,
+    -- Details of one booking without references of their own are one charge.
+    SELECT id, own, currency, booked_on,
+           -sum(amount_micros) OVER (PARTITION BY statement, entry, currency, bank_reference) AS amount,
            coalesce(currency || ':' || bank_reference, statement_id || '/' || entry) AS booking
     FROM line
     WHERE own AND problem IS NULL AND currency IS NOT NULL
@@ -90,7 +94,7 @@ charge AS (
     SELECT id, own, currency, booked_on, charges_micros,
            coalesce(attempt_id, batch || '-file-' || file) || '-' || says
     FROM line
-    WHERE NOT own AND batch = ANY(CAST(:batches AS text[])) AND currency IS NOT NULL
+    WHERE NOT own AND currency IS NOT NULL
         AND EXISTS (SELECT FROM settlement.bank_match AS x
                     WHERE x.bank_entry_id = line.id AND x.result IN ('recorded', 'known'))
         AND (bank_message_id, statement, entry) IN (SELECT bank_message_id, statement, entry FROM charging)

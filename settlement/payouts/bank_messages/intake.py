@@ -137,9 +137,7 @@ def take_file(
         ),
         {"message": message.id},
     ).all()
-    results, outcomes, _ = apply_open(session, batches, actor)
-    charges = post_charges(session, message.id, batches, actor)
-    results.update(charges)
+    results, outcomes, _ = apply_open(session, batches, actor, message.id)
     results["noted"] += noted or 0
     return Taken(
         name,
@@ -341,9 +339,15 @@ _ORDER = {
 
 
 def apply_open(
-    session: Session, batch_ids: Sequence[str], actor: str
+    session: Session, batch_ids: Sequence[str], actor: str, message: int | None = None
 ) -> tuple[Counter[str], Counter[str], dict[int, str]]:
-    """Apply what is open of some batches' lines, as far as it can be applied now.
+    """Apply what is open of some batches' lines, as far as it can be applied now, and post what was charged for it.
+
+    Args:
+        session: as the role `payer`.
+        batch_ids: whose lines.
+        actor: on whose behalf.
+        message: one that is being taken: its charges that have bookings of their own are posted with the others.
 
     Returns:
         How many lines were recorded or known; how many payouts moved, by state; why each line that is left waits.
@@ -373,7 +377,7 @@ def apply_open(
         if by_line.get(entry_id) != "recorded":
             by_line[entry_id] = result
     return (
-        Counter(by_line.values()),
+        Counter(by_line.values()) + post_charges(session, message, batch_ids, actor),
         Counter(outcome.state for outcome in decision.outcomes),
         decision.waiting,
     )
@@ -571,11 +575,8 @@ class _Decision:
         if why is None:
             self._take(line, attempt)
             self._note_booking(line)
-        elif line.says == "paid" and attempt.state == "rejected":
-            # The money is in her balance again, and may be on its way to her: no run pays it until that is clear.
-            self.holds.append(
-                Stop(attempt.payee_id, attempt.attempt_id, "was refused and is booked by the bank")
-            )
+        elif why == BOOKED_THOUGH_REFUSED:
+            self._stop_refused(attempt)
         return why
 
     def _conflict(self, line: _Open, attempt: _Attempt) -> str | None:
@@ -646,7 +647,15 @@ class _Decision:
             for attempt in attempts:
                 self._take(line, attempt)
             self._note_booking(line)
+        elif why == BOOKED_THOUGH_REFUSED:
+            for attempt in attempts:
+                if attempt.state == "rejected" and not attempt.returning:
+                    self._stop_refused(attempt)
         return why
+
+    def _stop_refused(self, attempt: _Attempt) -> None:
+        """The money is in her balance again, and may be on its way to her: no run pays it until that is clear."""
+        self.holds.append(Stop(attempt.payee_id, attempt.attempt_id, "was refused and is booked by the bank"))
 
     def refused(self, entry_id: int) -> list[str]:
         """Attempts that were refused and that a line says are booked, if nothing else keeps it waiting."""

@@ -273,6 +273,21 @@ def test_charges_are_posted_once_by_the_banks_reference(owing: Session, code: st
     assert rows == [("bank_charge:EUR:F-1", 4_200_000), ("bank_charge:EUR:F-2", -4_200_000)]
 
 
+def test_charges_in_one_booking_are_one_charge(owing: Session) -> None:
+    """Its details bear no references of their own: their sum is what the bank took."""
+    details = "<TxDtls><Amt Ccy='EUR'>0.10</Amt></TxDtls>" * 3
+    more = coded("F-1", ISO) + f"<NtryDtls>{details}</NtryDtls>"
+    for message in ("M1", "M2"):
+        assert not take(booking("0.30", more, message=message)).open
+        assert (ledger()["bank"], ledger()["bank_charges"]) == (-300_000, 300_000)
+
+
+def test_a_charge_of_nothing_is_recorded_and_not_posted(owing: Session) -> None:
+    taken = take(booking("0.00", coded("F-1", ISO)))
+    assert taken.results == {"recorded": 1} and not taken.open
+    assert "bank_charges" not in ledger()
+
+
 def one_payment(amount: str, charges: str, more: str = "") -> str:
     """A booking of the third payment, with charges of its own."""
     return (
