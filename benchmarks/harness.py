@@ -81,7 +81,7 @@ class Bench:
         at_least: float | None = None,
         at_most: float | None = None,
     ) -> Figure:
-        """Note a figure, with the bounds that are its target.
+        """Note a figure, with the bounds that are its target, and print it: a long run says what it has so far.
 
         Raises:
             ValueError: A figure of this name is noted already.
@@ -98,6 +98,7 @@ class Bench:
             met = met is not False and value <= at_most
         figure = Figure(name, value, unit, " and ".join(bounds), met)
         self.figures.append(figure)
+        self.console.print(f"{name}: {_number(value)} {unit}".rstrip(), style="dim", highlight=False)
         return figure
 
     def note_server(self, session: Session) -> None:
@@ -212,7 +213,8 @@ def run(
         directories: What else it can be given, by option, with a line of help: a checkout to compare with.
 
     Returns:
-        The exit status: 0, also where a target is missed; 1 where the JSON cannot be written.
+        The exit status: 0, also where a target is missed; 1 where the JSON cannot be written; 130 after Ctrl-C,
+        which prints the figures so far.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=measure.__doc__)
     parser.add_argument("--quick", action="store_true", help="a small load: checks that it runs, in seconds")
@@ -230,7 +232,12 @@ def run(
         parser.error(f"the directory of {arguments.json} does not exist")  # before the work, not after it
 
     bench = Bench(arguments.quick, console or Console(), given, machine=describe_machine())
-    measure(bench)
+    try:
+        measure(bench)
+    except KeyboardInterrupt:
+        bench.console.print(_table(name, bench))
+        bench.console.print("Interrupted: these are the figures so far.")
+        return 130
     bench.console.print(_table(name, bench))
     if arguments.json:
         document = {

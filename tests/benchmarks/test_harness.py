@@ -49,6 +49,19 @@ def test_a_stage_is_timed_also_when_it_fails(bench: Bench) -> None:
     assert stage.rate(10) == 20
 
 
+def test_an_interrupted_run_prints_what_it_has() -> None:
+    output = io.StringIO()
+
+    def measure(bench: Bench) -> None:
+        bench.add("counted", 7, "apples")
+        assert "counted: 7 apples" in output.getvalue()
+        raise KeyboardInterrupt
+
+    assert run("numbers", measure, [], Console(file=output, width=120)) == 130
+    shown = output.getvalue()
+    assert shown.count("counted") == 2 and "Interrupted: these are the figures so far." in shown
+
+
 def test_run_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     def measure(bench: Bench) -> None:
         with bench.stage("count") as stage:
