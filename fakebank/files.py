@@ -2,7 +2,8 @@
 
 It takes every file of one folder, lets days pass, and writes its answers into another. The payee's account decides what
 becomes of a payment, as in the API; what concerns calls has no meaning here. It reads and writes XML in its own way, so
-that who talks to it by files talks to somebody else. Killed anywhere and run again, it writes the same files again.
+that who talks to it by files talks to somebody else. Killed anywhere and run again without
+further days, it writes the same files again.
 """
 
 import argparse

@@ -86,7 +86,7 @@ charge AS (
     -- Details of one booking without references of their own are one charge.
     SELECT id, own, currency, booked_on,
            -sum(amount_micros) OVER (PARTITION BY statement, entry, currency, bank_reference) AS amount,
-           coalesce(currency || ':' || bank_reference, statement_id || '/' || entry) AS booking
+           currency || ':' || coalesce(bank_reference, statement_id || '/' || entry) AS booking
     FROM line
     WHERE own AND problem IS NULL AND currency IS NOT NULL
         AND NOT EXISTS (SELECT FROM settlement.bank_match AS x WHERE x.bank_entry_id = line.id)

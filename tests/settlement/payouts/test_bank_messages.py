@@ -282,6 +282,17 @@ def test_charges_in_one_booking_are_one_charge(owing: Session) -> None:
         assert (ledger()["bank"], ledger()["bank_charges"]) == (-300_000, 300_000)
 
 
+def test_charges_without_references_are_told_apart_by_currency(owing: Session) -> None:
+    """Two accounts' statements may bear the same number, and take the same on the same day."""
+    fee = booking("5.00", f"<BkTxCd>{ISO}</BkTxCd>")
+    other = fee.replace(b"<MsgId>M1", b"<MsgId>M2").replace(b"EUR", b"USD")
+    for content in (fee, other, fee.replace(b"<MsgId>M1", b"<MsgId>M3")):
+        assert not take(content).open
+    with acting(Role.AUDITOR) as opened:
+        rows = opened.execute(text("SELECT key, amount_micros FROM audit.bank_charges ORDER BY key")).all()
+    assert rows == [("bank_charge:EUR:S-M1/1", 5_000_000), ("bank_charge:USD:S-M1/1", 5_000_000)]
+
+
 def test_a_charge_of_nothing_is_recorded_and_not_posted(owing: Session) -> None:
     taken = take(booking("0.00", coded("F-1", ISO)))
     assert taken.results == {"recorded": 1} and not taken.open
