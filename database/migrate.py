@@ -1,5 +1,6 @@
 """Migrations from inside the program: `royalty db migrate`, tests, and the first start of the embedded database."""
 
+import re
 from pathlib import Path
 
 import psycopg
@@ -99,6 +100,23 @@ def run_sql_file(connection: Connection, path: str) -> None:
     """
     # Through the driver without parameters: several statements at once, `%` and `:` mean themselves.
     driver_of(connection).execute((_ROOT / path).read_bytes())
+
+
+def earlier_definition(path: str, begins: str, ends: str = ";") -> bytes:
+    """A definition as an earlier migration's file has it, to be put in place of the one there is, for a downgrade.
+
+    Args:
+        path: of the SQL file, from the repository's root.
+        begins: what the definition begins with there.
+        ends: what it ends with.
+
+    Raises:
+        ValueError: the file has no such definition.
+    """
+    written = (_ROOT / path).read_text(encoding="utf-8")
+    start = written.index(begins)
+    found = written[start : written.index(ends, start) + len(ends)]
+    return re.sub(r"^CREATE (OR REPLACE )?", "CREATE OR REPLACE ", found).encode()
 
 
 def driver_of(connection: Connection) -> psycopg.Connection[tuple[object, ...]]:

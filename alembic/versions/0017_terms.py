@@ -1,12 +1,10 @@
 """What earns, and for whom: pools, keys, contracts, claims on unclaimed shares."""
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from alembic import op
 
-from database.migrate import driver_of, run_sql_file
+from database.migrate import driver_of, earlier_definition, run_sql_file
 
 revision: str = "0017"
 down_revision: str | None = "0016"
@@ -18,14 +16,6 @@ def upgrade() -> None:
     connection = op.get_bind()
     run_sql_file(connection, "settlement/sql/0017_terms.sql")
     run_sql_file(connection, "settlement/audit/sql/0017_terms.sql")
-
-
-def _released(path: str, begins: str, ends: str = ";") -> bytes:
-    """A definition as an earlier migration's file has it, to be put in place of the one there is."""
-    text = (Path(__file__).resolve().parents[2] / path).read_text(encoding="utf-8")
-    start = text.index(begins)
-    found = text[start : text.index(ends, start) + len(ends)]
-    return re.sub(r"^CREATE (OR REPLACE )?", "CREATE OR REPLACE ", found).encode()
 
 
 def downgrade() -> None:
@@ -46,7 +36,9 @@ def downgrade() -> None:
         GRANT SELECT ON settlement.rate_card_version TO portal;
     """)
     execute("SET ROLE royalty_owner")
-    execute(_released("settlement/sql/0001_statement_lines.sql", "CREATE VIEW settlement.statement_line"))
+    execute(
+        earlier_definition("settlement/sql/0001_statement_lines.sql", "CREATE VIEW settlement.statement_line")
+    )
     execute("SET ROLE audit_owner")
     execute("""
         DO $$ BEGIN
@@ -55,7 +47,7 @@ def downgrade() -> None:
         END $$
     """)
     # Before the views whose columns it reads lose some.
-    execute(_released(views, "CREATE FUNCTION audit.explain", "END;"))
+    execute(earlier_definition(views, "CREATE FUNCTION audit.explain", "END;"))
     execute("DROP VIEW audit.rate_changes, audit.platform_changes, audit.frozen_platform_version,"
                " audit.frozen_rate_card_version, audit.frozen_royalty_line")  # fmt: skip
     accounts = "settlement/sql/0014_bank_accounts.sql"
@@ -68,7 +60,7 @@ def downgrade() -> None:
         (accounts, "frozen_platform_version"),
     ):
         kind = "CREATE VIEW" if path == views else "CREATE OR REPLACE VIEW"
-        execute(_released(path, f"{kind} audit.{name} "))
+        execute(earlier_definition(path, f"{kind} audit.{name} "))
     execute("""
         CREATE VIEW audit.frozen_rate_card_version AS
         SELECT p.period_id AS frozen_in, t.id::text COLLATE "C" AS frozen_key, t.id, t.rate_card_id, t.valid_from,

@@ -1,12 +1,10 @@
 """Several currencies, tax, reserves and advances at close."""
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from alembic import op
 
-from database.migrate import driver_of, run_sql_file
+from database.migrate import driver_of, earlier_definition, run_sql_file
 
 revision: str = "0018"
 down_revision: str | None = "0017"
@@ -20,19 +18,15 @@ def upgrade() -> None:
     run_sql_file(connection, "settlement/audit/sql/0018_money_views.sql")
 
 
-def _released(path: str, begins: str, ends: str = ";") -> bytes:
-    """A definition as an earlier migration's file has it, to be put in place of the one there is."""
-    text = (Path(__file__).resolve().parents[2] / path).read_text(encoding="utf-8")
-    start = text.index(begins)
-    found = text[start : text.index(ends, start) + len(ends)]
-    return re.sub(r"^CREATE (OR REPLACE )?", "CREATE OR REPLACE ", found).encode()
-
-
 def downgrade() -> None:
     execute = driver_of(op.get_bind()).execute
     views = "settlement/audit/sql/0007_audit_views.sql"
     execute("SET ROLE royalty_owner")
-    execute(_released("settlement/sql/0017_terms.sql", "CREATE OR REPLACE VIEW settlement.statement_line"))
+    execute(
+        earlier_definition(
+            "settlement/sql/0017_terms.sql", "CREATE OR REPLACE VIEW settlement.statement_line"
+        )
+    )
     execute("SET ROLE audit_owner")
     execute("""
         DO $$ BEGIN
@@ -41,7 +35,7 @@ def downgrade() -> None:
         END $$
     """)
     for name in ("statement_tie_out", "balance_chain", "approvals"):
-        execute(_released(views, f"CREATE VIEW audit.{name} "))
+        execute(earlier_definition(views, f"CREATE VIEW audit.{name} "))
     execute("""
         DROP VIEW audit.money_faults, audit.statement_columns, audit.exchange_rates, audit.tax_profile_changes,
             audit.reserve_term_changes, audit.conversions, audit.reserves, audit.reserve_uses, audit.tax_register,
@@ -52,10 +46,12 @@ def downgrade() -> None:
     """)
     execute("RESET ROLE")
     execute(
-        _released("settlement/sql/0001_settlement_guard.sql", "CREATE FUNCTION guard.check_statements", "$$;")
+        earlier_definition(
+            "settlement/sql/0001_settlement_guard.sql", "CREATE FUNCTION guard.check_statements", "$$;"
+        )
     )
     for name in ("check_key", "check_account"):
-        execute(_released("database/sql/0011_ddl_fence.sql", f"CREATE FUNCTION guard.{name}", "$$;"))
+        execute(earlier_definition("database/sql/0011_ddl_fence.sql", f"CREATE FUNCTION guard.{name}", "$$;"))
     execute("""
         ALTER FUNCTION guard.check_statements() SECURITY DEFINER;
         DROP TABLE settlement.recoupment, settlement.tax_reversal, settlement.tax_determination, settlement.reserve_use,

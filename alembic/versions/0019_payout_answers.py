@@ -1,12 +1,10 @@
 """Answers of banks and providers, looked at again: events checked by the statement, charges, corrections."""
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from alembic import op
 
-from database.migrate import driver_of, run_sql_file
+from database.migrate import driver_of, earlier_definition, run_sql_file
 
 revision: str = "0019"
 down_revision: str | None = "0018"
@@ -18,23 +16,27 @@ def upgrade() -> None:
     run_sql_file(op.get_bind(), "settlement/sql/0019_payout_answers.sql")
 
 
-def _released(path: str, begins: str, ends: str = ";") -> bytes:
-    """A definition as an earlier migration's file has it, to be put in place of the one there is."""
-    text = Path(__file__).parents[2].joinpath(path).read_text(encoding="utf-8")
-    start = text.index(begins)
-    found = text[start : text.index(ends, start) + len(ends)]
-    return re.sub(r"^CREATE (OR REPLACE )?", "CREATE OR REPLACE ", found).encode()
-
-
 def downgrade() -> None:
     execute = driver_of(op.get_bind()).execute
     execute("SET ROLE audit_owner")
-    execute(_released("settlement/audit/sql/0010_auditors_room.sql", "CREATE VIEW audit.payout_journals"))
-    execute(_released("settlement/audit/sql/0007_audit_views.sql", "CREATE VIEW audit.payout_clearing"))
-    execute(_released("settlement/audit/sql/0018_money_views.sql", "CREATE OR REPLACE VIEW audit.approvals"))
+    execute(
+        earlier_definition("settlement/audit/sql/0010_auditors_room.sql", "CREATE VIEW audit.payout_journals")
+    )
+    execute(
+        earlier_definition("settlement/audit/sql/0007_audit_views.sql", "CREATE VIEW audit.payout_clearing")
+    )
+    execute(
+        earlier_definition(
+            "settlement/audit/sql/0018_money_views.sql", "CREATE OR REPLACE VIEW audit.approvals"
+        )
+    )
     execute("RESET ROLE")
     for name in ("check_payout_attempt", "check_payout_event", "check_batch_event"):
-        execute(_released("settlement/sql/0006_payout_states.sql", f"CREATE FUNCTION guard.{name}", "$$;"))
+        execute(
+            earlier_definition(
+                "settlement/sql/0006_payout_states.sql", f"CREATE FUNCTION guard.{name}", "$$;"
+            )
+        )
     execute("""
         DROP VIEW audit.batch_progress_faults, audit.payout_corrections, audit.bank_charges, audit.bank_account_faults;
         DROP TABLE settlement.payout_correction, settlement.batch_progress;
