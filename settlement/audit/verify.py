@@ -411,8 +411,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "two people approved",
-        "Every closed period and every batch that was submitted was approved by another person than made it, and is "
-        "what was approved.",
+        "Every closed period, every batch that was submitted and every advance that was paid was approved by another "
+        "person than made it, and is what was approved.",
         """
         SELECT 'period ' || period_id, 'closed without approval of its draft' FROM audit.periods AS p
         WHERE state = 'closed' AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'period'
@@ -421,6 +421,10 @@ CHECKS: tuple[Check, ...] = (
         SELECT DISTINCT 'batch ' || batch_id, 'paid without approval' FROM audit.payouts AS p
         WHERE attempt_id IS NOT NULL AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'payout_batch'
             AND a.subject = p.batch_id AND a.is_of_what_was_done AND a.maker <> a.checker)
+        UNION ALL
+        SELECT 'advance ' || advance_id, 'paid without approval' FROM audit.advances AS p
+        WHERE paid_at IS NOT NULL AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'advance'
+            AND a.subject = p.advance_id AND a.is_of_what_was_done AND a.maker = p.maker AND a.maker <> a.checker)
         """,
     ),
     Check(

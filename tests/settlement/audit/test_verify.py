@@ -201,7 +201,13 @@ DELETE FROM settlement.statement WHERE number = 3
 
 # statements tie to lines and ledger
 UPDATE ledger.journal SET kind = 'gift' WHERE key = 'attempt:payout-1:reserved'
-=> 2026-11/pay-1/EUR, journals of other kinds, statement 0, ledger -180000
+=> 2026-11/pay-1/EUR, adjustments, statement 0, ledger -180000
+
+# reserves, tax, advances and exchange follow from their terms
+WITH a AS (INSERT INTO settlement.advance (advance_id, payee_id, currency, amount_micros, content_sha256, actor, reason)
+VALUES ('adv-1', 'pay-1', 'EUR', 1, sha256('x'), 'eve', 'x'))
+UPDATE ledger.journal SET key = 'advance:adv-1' WHERE key = 'sale:sale-1'
+=> advances:pay-1:EUR, balance, 0 instead of 1
 
 # openings are the last closings
 UPDATE settlement.statement SET opening = opening + 1, royalties = royalties - 1 WHERE statement_id =
@@ -237,6 +243,12 @@ DELETE FROM settlement.approval WHERE subject = '2026-10'
 # two people approved
 UPDATE settlement.payout_batch SET content_sha256 = sha256('x')
 => batch EUR-20261105-1, paid without
+
+# two people approved
+WITH a AS (INSERT INTO settlement.advance (advance_id, payee_id, currency, amount_micros, content_sha256, actor, reason)
+VALUES ('adv-1', 'pay-1', 'EUR', 1, sha256('x'), 'eve', 'x'))
+UPDATE ledger.journal SET key = 'advance:adv-1' WHERE key = 'sale:sale-1'
+=> advance adv-1, paid without approval
 
 # reversals are exact
 UPDATE ledger.journal SET reverses = (SELECT id FROM ledger.journal WHERE key = 'sale:sale-2') WHERE key = 'sale:sale-1'
