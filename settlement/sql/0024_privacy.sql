@@ -48,6 +48,7 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.refuse_erased_payee() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.refuse_erased_payee() FROM PUBLIC;
 CREATE TRIGGER erased_payee AFTER INSERT ON party.party_version
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.refuse_erased_payee();
 ALTER TABLE party.party_version ENABLE ALWAYS TRIGGER erased_payee;
