@@ -118,6 +118,7 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_recognition() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_recognition() FROM PUBLIC;
 CREATE TRIGGER recognition_by_its_scale AFTER INSERT ON attribution.recognition
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_recognition();
 ALTER TABLE attribution.recognition ENABLE ALWAYS TRIGGER recognition_by_its_scale;
@@ -141,6 +142,7 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_artist_merge() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_artist_merge() FROM PUBLIC;
 CREATE TRIGGER artist_merge_one_step AFTER INSERT ON attribution.artist_merge
     FOR EACH ROW EXECUTE FUNCTION guard.check_artist_merge();
 ALTER TABLE attribution.artist_merge ENABLE ALWAYS TRIGGER artist_merge_one_step;
@@ -156,6 +158,7 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_artist_in_force() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_artist_in_force() FROM PUBLIC;
 CREATE TRIGGER artist_in_force AFTER INSERT ON attribution.artist_version
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_artist_in_force();
 ALTER TABLE attribution.artist_version ENABLE ALWAYS TRIGGER artist_in_force;

@@ -35,6 +35,7 @@ BEGIN
 END
 $$;
 ALTER FUNCTION guard.check_image_part() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_image_part() FROM PUBLIC;
 CREATE TRIGGER image_final AFTER INSERT ON attribution.image_adapter
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION guard.check_image_part();
 ALTER TABLE attribution.image_adapter ENABLE ALWAYS TRIGGER image_final;

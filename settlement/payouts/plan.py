@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -72,7 +72,8 @@ def plan(
     check_currency(currency)
     terms = closed_terms(session)
     minimum = int(terms.minimum_payout.get(currency, "0"))
-    cooling_off = timedelta(days=terms.bank_details_cooling_off_days)
+    # A precaution, not a term of the closed period: a change of it holds from now on.
+    cooling_off = timedelta(days=platform_at(session, datetime.now(UTC)).bank_details_cooling_off_days)
     owed = _owed(session, currency)
     held = {hold.payee_id for hold in open_holds(session)}
     versions = party_versions(session, owed)

@@ -443,19 +443,9 @@ GRANT SELECT ON settlement.fx_rate, settlement.advance, settlement.conversion, s
 GRANT SELECT ON settlement.recoupment TO royalty_guard;
 GRANT SELECT ON settlement.advance TO approver;
 GRANT SELECT ON settlement.statement_column TO portal;
-DO $$
-DECLARE
-    relation text;
-BEGIN
-    FOREACH relation IN ARRAY ARRAY['statement_column', 'tax_profile_version', 'reserve_version', 'advance', 'conversion',
-                                    'reserve', 'reserve_use', 'tax_determination', 'tax_reversal'] LOOP
-        EXECUTE format('ALTER TABLE settlement.%I ENABLE ROW LEVEL SECURITY', relation);
-        EXECUTE format('CREATE POLICY own ON settlement.%I FOR SELECT TO portal'
-                       ' USING (payee_id = ANY (ARRAY(SELECT a.payee_id FROM access.payee_access AS a)))', relation);
-    END LOOP;
-    EXECUTE 'CREATE POLICY approver_all ON settlement.advance FOR SELECT TO approver USING (true)';
-END
-$$;
+ALTER TABLE settlement.statement_column ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON settlement.statement_column FOR SELECT TO portal
+    USING (payee_id = ANY (ARRAY(SELECT a.payee_id FROM access.payee_access AS a)));
 
 -- Terms as a close freezes them: nobody adds one of these from here to its commit.
 CREATE FUNCTION settlement.keep_money_terms() RETURNS void

@@ -118,7 +118,7 @@ def dies_before_it_acknowledges() -> None:
     _wrap(Worker, "_attribute", after=_die)
 
 
-ROOM = 40 << 20
+ROOM = 100 << 20
 """Bytes that a worker short of memory may still ask for."""
 
 

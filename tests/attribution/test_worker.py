@@ -299,7 +299,7 @@ def test_out_of_memory_takes_a_smaller_bucket_only_where_the_method_lists_one(
         wait_until(all_done, output)
         # From here on it is short of memory.
         for method, name in ((lists, "listed"), (does_not, "not-listed")):
-            large = {**fields, "width": 256, "height": 256}
+            large = {**fields, "width": 512, "height": 512}
             with session(Role.ATTRIBUTION) as opened:
                 log_images(opened, [ImageRecord(external_id=f"{name}-small", seed=2, **fields)], method)
                 log_images(opened, [ImageRecord(external_id=f"{name}-large", seed=3, **large)], method)
@@ -322,4 +322,4 @@ def test_out_of_memory_takes_a_smaller_bucket_only_where_the_method_lists_one(
     assert buckets == {"first": 16, "listed-small": 16, "listed-large": 2, "not-listed-small": 16}
     assert (found.done, found.pending, found.failed) == (4, 1, 0)
     (reason,) = found.reasons
-    assert reason.startswith("out of memory: pictures of 256 by 256 pixels do not fit 16 at a time")
+    assert reason.startswith("out of memory: pictures of 512 by 512 pixels do not fit 16 at a time")

@@ -5,7 +5,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
-from time import monotonic
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -508,26 +507,3 @@ def test_writers_use_their_own_roles(database: str) -> None:
                 )
                 == role
             )
-
-
-def test_cost_grows_with_the_lines(database: str) -> None:
-    """Four times the journals take less than eight times as long, and a long journal is no slower than short ones."""
-
-    def seconds(prefix: str, journals: int, lines: int) -> float:
-        entries = [
-            entry(
-                f"{prefix}{n}",
-                *(line(f"payable:{n * lines + m}", -1) for m in range(lines - 1)),
-                line("expense", lines - 1),
-            )
-            for n in range(journals)
-        ]
-        begun = monotonic()
-        with session(Role.SETTLEMENT) as own:
-            post(own, entries)
-        return monotonic() - begun
-
-    seconds("warm", 10, 2)
-    small = seconds("s", 1000, 2)
-    assert seconds("m", 4000, 2) < 8 * small + 0.2
-    assert seconds("l", 1, 8000) < 8 * small + 0.5

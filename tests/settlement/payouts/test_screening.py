@@ -215,9 +215,9 @@ def test_if_everybody_is_named_there_is_still_a_hold_to_release(closed: Session,
 
 
 def cool_off(opened: Session, days: int) -> None:
-    """The platform's terms of October, with a cooling-off time."""
+    """The platform's terms, with a cooling-off time, from the first day after October."""
     terms = PlatformTerms(
-        valid_from=datetime(2026, 2, 1, tzinfo=UTC),
+        valid_from=datetime(2026, 11, 1, tzinfo=UTC),
         platform_payee_id="platform",
         model_developer_id="pay-dev",
         default_rate_card_id="standard",

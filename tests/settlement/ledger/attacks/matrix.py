@@ -520,7 +520,7 @@ def _powers() -> Iterator[Attack]:
             expected = {"an-extension": ("FeatureNotSupported", "InsufficientPrivilege", "UndefinedFile"),
                         "a-prepared-transaction": ("ObjectNotInPrerequisiteState",)}.get(name, ("InsufficientPrivilege",))  # fmt: skip
             yield Attack(f"{role}-takes-{name}", 7, role, sql, " or ".join(expected))
-    for prefix in sorted({rule.key.split(":")[0] for rule in MATRIX} - {"attempt"}):
+    for prefix in sorted({rule.key.split(":")[0] for rule in MATRIX} - {"attempt", "bank_charge"}):
         yield Attack(f"key-of-a-{prefix}-taken-by-payer", 7, "payer", journal(f"{prefix}:x:y", *_pair()),
                      "journal_key_of_its_writer", ("trigger journal_key_of_its_writer on ledger.journal",), True)  # fmt: skip
     yield Attack("author-of-a-journal", 7, "settlement", journal("k", *_pair(), header=(("created_by", "'ann'"),)),

@@ -54,7 +54,9 @@ def _books(module_database: str) -> None:
             "INSERT INTO settlement.hold (payee_id, reason, actor, opened_at)"
             " SELECT payee_id, 'x', 'ann', now() FROM access.payee_access;"
             "INSERT INTO settlement.hold_release (hold_id, reason, actor, released_at)"
-            " SELECT id, 'x', 'ann', now() FROM settlement.hold"
+            " SELECT id, 'x', 'ann', now() FROM settlement.hold;"
+            "INSERT INTO settlement.statement_column"
+            " SELECT period_id, payee_id, 'USD', statement_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM settlement.statement"
         )
 
 
