@@ -216,7 +216,7 @@ def test_the_drill(
         "--checkpoint",
         str(checkpoint),
         "--key",
-        (kept / "key-0001.txt").read_text().strip(),
+        max(kept.glob("key-*.txt")).read_text().strip(),
     )
     with psycopg.connect(conninfo(Role.ADMIN)) as superuser:
         superuser.execute("SET event_triggers = off")
