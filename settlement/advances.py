@@ -17,7 +17,7 @@ from settlement.ledger import post
 from settlement.money import MAX_MICROS, format_money, to_decimal
 from settlement.payees import Payee
 from settlement.periods.models import Approval
-from settlement.posting import advance_paid
+from settlement.posting import ADVANCE_PAID
 
 KIND = "advance"
 """The kind of an advance's approval."""
@@ -162,11 +162,10 @@ def pay_advance(session: Session, advance_id: str, *, paid_at: datetime, actor: 
     approval = approval_of_advance(session, advance)
     if approval is None:
         raise Refused(f"advance {advance_id} is not approved: another person than {advance.actor} must do so")
-    entry = advance_paid(
-        advance_id,
-        advance.payee_id,
-        advance.currency,
+    entry = ADVANCE_PAID.entry(
         advance.amount_micros,
+        advance.currency,
+        {"advance": advance_id, "payee": advance.payee_id},
         booked_at=paid_at,
         actor=actor,
         approved_by=approval.checker,

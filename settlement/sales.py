@@ -30,8 +30,8 @@ from attribution.ingest import Outcome, Status
 from database.base import Base, Key, RecordedAt
 from database.errors import Invalid, NotFound
 from settlement.money import from_decimal, to_decimal
-from settlement.posting import post_refunds, post_sales
 from settlement.rates import Terms, load_terms
+from settlement.sale_journals import post_refunds, post_sales
 
 
 class Sale(Base):

@@ -179,11 +179,10 @@ def carry_out(session: Session, entry_id: int, actor: str) -> list[str]:
     post(
         session,
         [
-            posting.payout_corrected(
-                attempt,
-                payout.payee_id,
-                payout.currency,
+            posting.PAYOUT_CORRECTED.entry(
                 amount,
+                payout.currency,
+                {"attempt": attempt, "payee": payout.payee_id},
                 booked_at=now,
                 actor=actor,
                 approved_by=checker,

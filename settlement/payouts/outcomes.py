@@ -111,15 +111,16 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
             result.append((outcome, f"a payout that is {history[-1]} cannot become {outcome.state}"))
             continue
         history.append(outcome.state)
-        book = posting.PAYOUT_OUTCOMES.get(outcome.state)
-        if book is not None:
-            entries += book(
-                outcome.attempt_id,
-                payout.payee_id,
-                payout.currency,
-                payout.amount_micros,
-                booked_at=outcome.at,
-                actor=actor,
+        rule = posting.PAYOUT_OUTCOMES.get(outcome.state)
+        if rule is not None:
+            entries.append(
+                rule.entry(
+                    payout.amount_micros,
+                    payout.currency,
+                    {"attempt": outcome.attempt_id, "payee": payout.payee_id},
+                    booked_at=outcome.at,
+                    actor=actor,
+                )
             )
         events.append((payout.payout_id, len(history), outcome))
         if outcome.state == "returned":

@@ -258,8 +258,13 @@ def reserve(
     post(
         session,
         [
-            posting.payout_reserved(
-                attempt_id, payee_id, batch.currency, amount, booked_at=at, actor=actor, approved_by=checker
+            posting.PAYOUT_RESERVED.entry(
+                amount,
+                batch.currency,
+                {"attempt": attempt_id, "payee": payee_id},
+                booked_at=at,
+                actor=actor,
+                approved_by=checker,
             )
             for attempt_id, payee_id, amount in attempts
         ],

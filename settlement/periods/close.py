@@ -17,10 +17,10 @@ from settlement.periods.approval import approval_of, compute_draft, draft_of
 from settlement.periods.calculation import Progress
 from settlement.periods.calendar import find_period, require_earlier_closed
 from settlement.periods.frozen import freeze
+from settlement.periods.journals import post_run
 from settlement.periods.models import Period, RoyaltyRun
 from settlement.periods.order import ORDER_WRITES
 from settlement.periods.totals import PayeeDifference, RunTotals, differences
-from settlement.posting import post_run
 from settlement.statements.issue import check_ledger, issue_statements
 
 

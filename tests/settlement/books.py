@@ -27,6 +27,7 @@ from settlement.payouts.models import (
     PayoutFile,
 )
 from settlement.periods.frozen import freeze
+from settlement.periods.journals import post_run
 from settlement.periods.models import (
     Approval,
     Period,
@@ -37,6 +38,7 @@ from settlement.periods.models import (
     SaleSlice,
 )
 from settlement.rates import PlatformVersion, RateCardVersion
+from settlement.sale_journals import post_refunds, post_sales
 from settlement.sales import Refund, Sale
 from settlement.statements.body import (
     Body,
@@ -381,7 +383,7 @@ def write_sales(session: Session, sales: list[str]) -> None:
         session.add(row)
         session.flush()
         ids.append(row.id)
-    assert posting.post_sales(session, ids).posted == len(ids)
+    assert post_sales(session, ids).posted == len(ids)
 
 
 def write_refund(session: Session) -> None:
@@ -397,7 +399,7 @@ def write_refund(session: Session) -> None:
     )
     session.add(row)
     session.flush()
-    assert posting.post_refunds(session, [row.id]).posted == 1
+    assert post_refunds(session, [row.id]).posted == 1
 
 
 def close_period(session: Session, period: str) -> None:
@@ -420,7 +422,7 @@ def close_period(session: Session, period: str) -> None:
     session.add(approval)
     session.flush()
     write_lines(session, period)
-    posting.post_run(session, period, actor="ann", approved_by="bob")
+    post_run(session, period, actor="ann", approved_by="bob")
     write_statements(session, period)
     session.add(
         RoyaltyRun(
@@ -678,17 +680,14 @@ def pay_out(session: Session) -> None:
     batch_event(3, "submitting")
     session.add(PayoutAttempt(attempt_id="payout-1", payout_id=payout, number=1, amount_micros=180_000))
     session.flush()
-    reserved = posting.payout_reserved(
-        "payout-1", "pay-1", "EUR", 180_000, booked_at=day(11, 5), actor="ann", approved_by="bob"
-    )
+    facts = (180_000, "EUR", {"attempt": "payout-1", "payee": "pay-1"})
+    reserved = posting.PAYOUT_RESERVED.entry(*facts, booked_at=day(11, 5), actor="ann", approved_by="bob")
     payout_event(2, "reserved", day(11, 5))
     payout_event(3, "submitted", day(11, 5))
     session.add(PayoutFile(batch_id=batch, name="file.xml", sha256=digest("file")))
     batch_event(4, "submitted")
-    paid = posting.PAYOUT_OUTCOMES["paid"](
-        "payout-1", "pay-1", "EUR", 180_000, booked_at=day(11, 6), actor="bank"
-    )
-    assert post(session, [reserved, *paid]).posted == 2
+    paid = posting.PAYOUT_PAID.entry(*facts, booked_at=day(11, 6), actor="bank")
+    assert post(session, [reserved, paid]).posted == 2
     payout_event(4, "paid", day(11, 6))
     batch_event(5, "settled")
 

@@ -12,7 +12,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from settlement import posting
-from settlement.ledger import balances, post, trial_balance
+from settlement.ledger import Entry, balances, post, trial_balance
+from settlement.periods.journals import post_run
+from settlement.sale_journals import post_refunds, post_sales
 from settlement.sales import Refund
 from tests.settlement.books import (
     JOURNALS,
@@ -74,7 +76,7 @@ def test_every_journal_of_the_worked_example(db: Session) -> None:
 def test_posting_a_run_again_changes_nothing(db: Session) -> None:
     write_books(db)
     before = db.scalar(text("SELECT count(*) FROM ledger.posting"))
-    again = posting.post_run(db, "2026-11", actor="carl")
+    again = post_run(db, "2026-11", actor="carl")
     assert (again.posted, again.replayed) == (0, 5)
     assert db.scalar(text("SELECT count(*) FROM ledger.posting")) == before
 
@@ -88,8 +90,8 @@ def test_a_sale_of_a_sealed_period_is_booked_in_the_open_one(db: Session) -> Non
             " 100, 0, actor FROM settlement.sale WHERE external_id = 'sale-1' RETURNING id"
         )
     ).scalar_one()
-    assert posting.post_sales(db, [sale]).posted == 1
-    assert posting.post_sales(db, [sale]).replayed == 1
+    assert post_sales(db, [sale]).posted == 1
+    assert post_sales(db, [sale]).replayed == 1
     row = db.execute(
         text("SELECT booked_at, value_date, lines FROM ledger.journal WHERE key = 'sale:late'")
     ).one()
@@ -128,8 +130,8 @@ def test_refunds_in_parts(db: Session) -> None:
         db.add(refund)
         db.flush()
         ids.append(refund.id)
-    assert posting.post_refunds(db, ids).posted == 4
-    assert posting.post_refunds(db, ids[::-1]).replayed == 4
+    assert post_refunds(db, ids).posted == 4
+    assert post_refunds(db, ids[::-1]).replayed == 4
     assert set(balances(db, "").values()) == {0}
     tax = SALES["sale-1"][2]
     given = [
@@ -149,13 +151,13 @@ def test_refunds_in_parts(db: Session) -> None:
 
 def test_a_payout_that_fails_gives_the_balance_back(db: Session) -> None:
     def book(outcome: str, attempt: str) -> None:
-        terms = ("pay-1", "EUR", 50_000)
-        reserved = posting.payout_reserved(attempt, *terms, booked_at=day(11, 5), actor="ann")
-        post(db, [reserved])
+        facts = (50_000, "EUR", {"attempt": attempt, "payee": "pay-1"})
+        post(db, [posting.PAYOUT_RESERVED.entry(*facts, booked_at=day(11, 5), actor="ann")])
         assert balances(db, "payout_clearing:")["payout_clearing:EUR"] == -50_000
         steps = ["paid", "returned"] if outcome == "returned" else [outcome]
         for step in steps:
-            post(db, posting.PAYOUT_OUTCOMES[step](attempt, *terms, booked_at=day(11, 6), actor="bank"))
+            rule = posting.PAYOUT_OUTCOMES[step]
+            post(db, [rule.entry(*facts, booked_at=day(11, 6), actor="bank")])
 
     for outcome in ("rejected", "returned"):
         book(outcome, f"attempt-{outcome}")
@@ -178,10 +180,38 @@ def test_what_is_not_in_the_matrix_is_refused() -> None:
     with pytest.raises(ValueError, match="has no credit of bank:<currency> for sale"):
         posting.SALE.check(posting.BANK, -1)
     with pytest.raises(ValueError, match="has no debit of revenue:<currency> for sale"):
-        posting.SALE.entry([(posting.REVENUE, 1, None)], "EUR", at=day(10, 1), actor="ann", sale="x")
+        posting.SALE.check(posting.REVENUE, 1)
     with pytest.raises(ValueError, match="do not fit"):
         posting.PAYABLE.code("EUR")
     posting.STATEMENT.check(posting.PAYABLE, 1)  # an adjustment below zero
+
+
+def test_an_entry_is_made_of_what_its_rule_names() -> None:
+    def entry(rule: posting.Rule, amount: int, **names: str) -> Entry:
+        return rule.entry(amount, "EUR", names, booked_at=day(11, 5), actor="ann")
+
+    with pytest.raises(ValueError, match="has no credit of advances:<payee>:<currency> for advance"):
+        entry(posting.ADVANCE_PAID, -1, advance="adv-1", payee="pay-1")
+    with pytest.raises(ValueError, match="advance needs the name of its payee"):
+        entry(posting.ADVANCE_PAID, 1, advance="adv-1")
+    with pytest.raises(ValueError, match="advance needs the name of its advance"):
+        entry(posting.ADVANCE_PAID, 1, payee="pay-1")
+    # Which of these rules' accounts a line is on, only the SQL of sales and of runs knows.
+    for rule, name in ((posting.SALE, {"sale": "s"}), (posting.RESERVE_MOVED, {"payee": "pay-1"})):
+        with pytest.raises(ValueError, match="is not made of one amount"):
+            entry(rule, 1, **name)
+    returned = entry(posting.PAYOUT_RETURNED, 7, attempt="a", payee="pay-1")
+    assert [(line.account_code, line.amount) for line in returned.lines] == [
+        ("bank:EUR", 7), ("payout_clearing:EUR", -7),
+        ("payout_clearing:EUR", 7), ("royalties_payable:pay-1:EUR", -7),
+    ]  # fmt: skip
+    corrected = entry(posting.PAYOUT_CORRECTED, 7, attempt="a", payee="pay-1")
+    assert (corrected.key, corrected.reverses) == ("attempt:a:corrected", "attempt:a:rejected")
+    charge = entry(posting.BANK_CHARGE, -7, booking="b")
+    assert [(line.account_code, line.amount) for line in charge.lines] == [
+        ("bank_charges:EUR", -7),
+        ("bank:EUR", 7),
+    ]
 
 
 def test_every_line_a_run_can_have_is_in_the_matrix(db: Session) -> None:
@@ -249,7 +279,7 @@ def test_every_line_a_run_can_have_is_in_the_matrix(db: Session) -> None:
                     "corrects": first if kind in ("refund", "late") else None,
                 },
             )
-            assert posting.post_run(db, "2026-10", actor="ann").posted == 1
+            assert post_run(db, "2026-10", actor="ann").posted == 1
             rows = db.execute(
                 text(
                     "SELECT j.kind, a.code, a.class, p.amount FROM ledger.journal AS j"
@@ -286,7 +316,7 @@ def test_run_journals_are_dated_by_the_periods_zone(db: Session) -> None:
             " SELECT '2026-12', 'pending', id, 'pending', 7, 'EUR', 'attribution' FROM settlement.sale"
         )
     )
-    posting.post_run(db, "2026-12", actor="ann")
+    post_run(db, "2026-12", actor="ann")
     row = db.execute(text("SELECT booked_at, value_date FROM ledger.journal WHERE kind = 'pending'")).one()
     assert row[0] == datetime(2027, 1, 1, 8, tzinfo=UTC) - timedelta(microseconds=1)
     assert str(row[1]) == "2026-12-31"
@@ -301,5 +331,5 @@ def test_the_page_is_current() -> None:
 
 def test_a_run_without_lines_posts_nothing(db: Session) -> None:
     write_terms(db)
-    assert posting.post_run(db, "2026-10", actor="ann").posted == 0
+    assert post_run(db, "2026-10", actor="ann").posted == 0
     assert trial_balance(db, *period_bounds("2026-10")) == []

@@ -630,7 +630,9 @@ class TwoYears:
         (account, currency), most = self.rng.choice(list(owed.items()))
         territory, amount = account.removeprefix("tax_withheld:"), self.rng.randrange(1, most + 1)
         name, at = self.name("remittance"), self.moment()
-        entry = posting.tax_remitted(name, territory, currency, amount, booked_at=at, actor="pia")
+        entry = posting.TAX_REMITTED.entry(
+            amount, currency, {"remittance": name, "territory": territory}, booked_at=at, actor="pia"
+        )
         with session(Role.SETTLEMENT) as opened:
             post(opened, [entry])
         self.tell(

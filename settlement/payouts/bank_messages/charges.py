@@ -42,7 +42,11 @@ def post_charges(session: Session, message: int | None, batch_ids: Sequence[str]
             posted[row.booking] = (int(row.posted), row.posted_on)
         before = posted.setdefault(row.booking, said)
         if before is said and said[0]:  # of nothing there is no journal
-            entries.append(posting.bank_charge(row.booking, row.currency, said[0], booked_at=on, actor=actor))
+            entries.append(
+                posting.BANK_CHARGE.entry(
+                    said[0], row.currency, {"booking": row.booking}, booked_at=on, actor=actor
+                )
+            )
         if row.own and before == said:
             matches.append((row.id, "recorded" if before is said else "known"))
     if entries:

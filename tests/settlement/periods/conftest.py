@@ -200,12 +200,12 @@ def october() -> None:
 def pay_without_batch() -> None:
     """The example's payout as its two journals, under the key that the example gives it."""
     with open_session(Role.PAYER) as session:
-        facts = ("payout-1", "pay-1", "EUR", 180_000)
-        reserved = posting.payout_reserved(
+        facts = (180_000, "EUR", {"attempt": "payout-1", "payee": "pay-1"})
+        reserved = posting.PAYOUT_RESERVED.entry(
             *facts, booked_at=datetime(2026, 11, 5, tzinfo=UTC), actor="pia", approved_by="chen"
         )
-        paid = posting.payout_paid(*facts, booked_at=datetime(2026, 11, 6, tzinfo=UTC), actor="pia")
-        post(session, [reserved, *paid])
+        paid = posting.PAYOUT_PAID.entry(*facts, booked_at=datetime(2026, 11, 6, tzinfo=UTC), actor="pia")
+        post(session, [reserved, paid])
 
 
 def november(pay: Callable[[], None] = pay_without_batch) -> None:

@@ -25,7 +25,7 @@ from settlement.periods.approval import approve, calculate, draft_of, submit
 from settlement.periods.calendar import cut_off, ensure_periods, find_period, open_period, periods
 from settlement.periods.close import close, dry_run
 from settlement.periods.models import Period, RoyaltyLine
-from settlement.posting import payout_reserved
+from settlement.posting import PAYOUT_RESERVED
 from settlement.sales import RefundRecord, parse_sale, record_refunds, record_sales
 from settlement.statements.body import parse
 from settlement.statements.models import Statement, find_statement
@@ -313,7 +313,9 @@ def test_journals_that_are_no_payouts_are_adjustments(shop: Session) -> None:
 
     given = [Line("royalties_payable:pay-1:EUR", "liability", -5, "EUR"), Line("bank:EUR", "asset", 5, "EUR")]
     post(shop, [Entry("gift", "gift:1", AUGUST, AUGUST.date(), given, "ops")])
-    reserved = payout_reserved("oops", "pay-1", "EUR", 7, booked_at=AUGUST, actor="ops")
+    reserved = PAYOUT_RESERVED.entry(
+        7, "EUR", {"attempt": "oops", "payee": "pay-1"}, booked_at=AUGUST, actor="ops"
+    )
     post(shop, [reserved])
     reverse(shop, reserved.key, "reversal:oops", AUGUST, "ops")
     settle_in(shop, "2026-08")

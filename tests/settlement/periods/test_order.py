@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from settlement.advances import approve_advance, pay_advance, record_advance
 from settlement.fx import FxRate, converted, parse_rate, record_fx_rates
 from settlement.ledger import balances, post
-from settlement.posting import payout_paid, payout_reserved
+from settlement.posting import PAYOUT_PAID, PAYOUT_RESERVED
 from settlement.reserves import ReserveTerms, record_reserve_terms, scheduled
 from settlement.statements.body import MOVEMENTS, parse
 from settlement.tax import TaxProfile, record_tax_profiles, withheld
@@ -214,9 +214,9 @@ def advance(db: Session, number: int, payee: str, amount: int, paid_at: datetime
 
 
 def pay_out(db: Session, name: str, payee: str, amount: int, when: datetime) -> None:
-    facts = (name, payee, PAYOUT[payee], amount)
-    reserved = payout_reserved(*facts, booked_at=when, actor="pia", approved_by="chen")
-    post(db, [reserved, *payout_paid(*facts, booked_at=when, actor="pia")])
+    facts = (amount, PAYOUT[payee], {"attempt": name, "payee": payee})
+    reserved = PAYOUT_RESERVED.entry(*facts, booked_at=when, actor="pia", approved_by="chen")
+    post(db, [reserved, PAYOUT_PAID.entry(*facts, booked_at=when, actor="pia")])
 
 
 def must_be_empty(db: Session) -> None:
