@@ -69,17 +69,22 @@ class TowerEmbedder:
         self._deviation = torch.tensor(preprocessing.deviation, device=model.device).view(1, 3, 1, 1)
         self.sha256 = sha256
 
-    @torch.inference_mode()
     def embed(self, pixels: torch.Tensor) -> list[Embedding]:
         """Embeddings of uint8 pictures, shape (pictures, height, width, 3), on any device."""
-        found: list[Embedding] = []
+        vectors = self.vectors(pixels).to(torch.float64).numpy()
+        return [vector / np.linalg.norm(vector) for vector in vectors]
+
+    @torch.inference_mode()
+    def vectors(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the tower gives for such pictures, shape (pictures, width), fp32 on the CPU, not normalised."""
+        found = []
         for start in range(0, len(pixels), self._together):
             chunk = pixels[start : start + self._together].to(self._model.device).permute(0, 3, 1, 2)
             padded = torch.cat([chunk, chunk[:1].expand(self._together - len(chunk), -1, -1, -1)])
-            vectors = self._forward(self.preprocess(padded).to(self._model.dtype))[: len(chunk)]
-            for vector in vectors.cpu().to(torch.float64).numpy():
-                found.append(vector / np.linalg.norm(vector))
-        return found
+            found.append(
+                self._forward(self.preprocess(padded).to(self._model.dtype))[: len(chunk)].cpu().float()
+            )
+        return torch.cat(found)
 
     def preprocess(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the tower's image processor does: shortest edge, centre crop, normalisation.

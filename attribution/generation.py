@@ -1,5 +1,6 @@
 """The generation log: one row per image with everything needed to render it again."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Numeric,
     SmallInteger,
@@ -114,8 +116,75 @@ class ImageAdapter(Base):
     """Id of the artist it belongs to."""
 
 
+class ImagePromptRow(Base):
+    """One picture that an image was made from. Logged in the image's own transaction, and append-only."""
+
+    __tablename__ = "image_prompt"
+    __table_args__ = (
+        UniqueConstraint("image_id", "adapter_sha256", "embedding_sha256"),
+        CheckConstraint("place BETWEEN 1 AND 8", name="place_in_list"),
+        CheckConstraint(
+            "octet_length(adapter_sha256) = 32 AND octet_length(embedding_sha256) = 32", name="sha256_length"
+        ),
+        CheckConstraint("octet_length(picture_sha256) = 32", name="picture_sha256_length"),
+        CheckConstraint("scale BETWEEN -10 AND 10 AND scale <> 0", name="scale_in_range"),
+        CheckConstraint("artist <> ''", name="artist_not_empty"),
+        {"schema": "attribution"},
+    )
+
+    image_id: Mapped[int] = mapped_column(ForeignKey(Image.id), primary_key=True)
+    place: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    """From 1, in the order logged."""
+    adapter_sha256: Mapped[bytes]
+    """Of the file of the IP-Adapter that saw the picture."""
+    embedding_sha256: Mapped[bytes]
+    """Of what the adapter's image encoder made of the picture."""
+    picture_sha256: Mapped[bytes | None]
+    """Of the picture's file, where the platform knows it."""
+    scale: Mapped[Decimal] = mapped_column(Numeric)
+    """How strongly it was seen."""
+    artist: Mapped[str]
+    """Id of the artist whose picture it is."""
+
+
+class ImagePromptEmbedding(Base):
+    """What an image prompt shows, as numbers. It may show a person: a row may be erased, like a prompt's words."""
+
+    __tablename__ = "image_prompt_embedding"
+    __table_args__ = (
+        ForeignKeyConstraint(["image_id", "place"], [ImagePromptRow.image_id, ImagePromptRow.place]),
+        {"schema": "attribution"},
+    )
+
+    image_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    place: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    embedding: Mapped[bytes]
+    """fp32, little-endian."""
+
+
+class Material(Base):
+    """Whose the things are that images are made with: an adapter's file, a picture, its embedding. One hash, one owner.
+
+    Whoever is logged first as the owner of a hash is its owner. Append-only.
+    """
+
+    __tablename__ = "material"
+    __table_args__ = (
+        CheckConstraint("octet_length(sha256) = 32", name="sha256_length"),
+        CheckConstraint("kind IN ('adapter', 'picture', 'embedding')", name="kind_known"),
+        CheckConstraint("artist <> ''", name="artist_not_empty"),
+        {"schema": "attribution"},
+    )
+
+    sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    artist: Mapped[str]
+    """Id of the artist it belongs to; one merged into another since means that other."""
+    recorded_at: Mapped[RecordedAt]
+
+
 class PromptText(Base):
-    """The words of one image's prompt: the only table of this schema that a row may be erased from."""
+    """The words of one image's prompt: a row may be erased."""
 
     __tablename__ = "prompt_text"
     __table_args__ = ({"schema": "attribution"},)
@@ -162,6 +231,32 @@ _Sha256 = Annotated[bytes, BeforeValidator(_from_hex)]
 _Document = Annotated[dict[str, Any], AfterValidator(_canonical)]
 
 
+def _from_base64(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value = base64.b64decode(value, validate=True)
+        except ValueError as error:
+            raise ValueError("an embedding is written in base64") from error
+    if isinstance(value, bytes) and not (4 <= len(value) <= MOST_EMBEDDING and len(value) % 4 == 0):
+        raise ValueError(f"an embedding is fp32 numbers, 1 to {MOST_EMBEDDING // 4} of them")
+    return value
+
+
+MOST_EMBEDDING = 4 * 4096
+"""Bytes of one picture's embedding."""
+
+
+def _scale_in_use(scale: Decimal) -> Decimal:
+    if not scale:
+        raise ValueError("what has scale 0 does nothing: leave it out")
+    return scale
+
+
+_Scale = Annotated[
+    Decimal, Field(ge=-10, le=10, allow_inf_nan=False, max_digits=8), AfterValidator(_scale_in_use)
+]
+
+
 class Adapter(BaseModel):
     """A file of weights that an image was made with beside the model's own: a LoRA, or a Dreambooth as one."""
 
@@ -169,20 +264,37 @@ class Adapter(BaseModel):
 
     sha256: _Sha256
     """Of the file."""
-    scale: Annotated[Decimal, Field(ge=-10, le=10, allow_inf_nan=False, max_digits=8)] = Decimal(1)
+    scale: _Scale = Decimal(1)
     """How strongly it was applied; 1 is as trained."""
     artist: Name
     """Id of the artist it belongs to."""
 
-    @field_validator("scale")
-    @classmethod
-    def _not_zero(cls, scale: Decimal) -> Decimal:
-        if not scale:
-            raise ValueError("an adapter of scale 0 does nothing: leave it out")
-        return scale
+
+class ImagePrompt(BaseModel):
+    """A picture that an image was made from beside its words, as an IP-Adapter saw it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    adapter_sha256: _Sha256
+    """Of the IP-Adapter's file."""
+    embedding: Annotated[bytes, BeforeValidator(_from_base64)]
+    """Of the picture, by the adapter's image encoder: fp32 little-endian, in base64 in JSON, not normalised."""
+    picture_sha256: _Sha256 | None = None
+    """Of the picture's file."""
+    scale: _Scale = Decimal(1)
+    """How strongly it was seen; the same for all pictures of one adapter."""
+    artist: Name
+    """Id of the artist whose picture it is."""
+
+    @property
+    def embedding_sha256(self) -> bytes:
+        """SHA-256 of the embedding's bytes."""
+        return hashlib.sha256(self.embedding).digest()
 
 
 MOST_ADAPTERS = 8
+"""Of one image."""
+MOST_IMAGE_PROMPTS = 8
 """Of one image."""
 
 
@@ -221,6 +333,8 @@ class ImageRecord(BaseModel):
     """Artist ids, where the platform knows them; None: read from the prompt."""
     adapters: Annotated[list[Adapter], Field(max_length=MOST_ADAPTERS)] = []
     """LoRA files it was made with, each once."""
+    image_prompts: Annotated[list[ImagePrompt], Field(max_length=MOST_IMAGE_PROMPTS)] = []
+    """Pictures it was made from, each once for an adapter."""
     extra: _Document = {}
     """Library versions."""
     generated_at: AwareDatetime | None = None
@@ -239,6 +353,16 @@ class ImageRecord(BaseModel):
         if len({adapter.sha256 for adapter in adapters}) != len(adapters):
             raise ValueError("a file is named twice: add its scales up")
         return adapters
+
+    @field_validator("image_prompts")
+    @classmethod
+    def _shown_once_at_one_scale(cls, prompts: list[ImagePrompt]) -> list[ImagePrompt]:
+        shown = [(prompt.adapter_sha256, prompt.embedding) for prompt in prompts]
+        if len(set(shown)) != len(shown):
+            raise ValueError("a picture is named twice for one adapter")
+        if len({(one.adapter_sha256, one.scale) for one in prompts}) != len({sha256 for sha256, _ in shown}):
+            raise ValueError("pictures of one adapter are seen at one scale: give them the same")
+        return prompts
 
     @field_validator("file")
     @classmethod
@@ -288,6 +412,18 @@ def content_digest(record: ImageRecord, prompt_sha256: bytes) -> bytes:
             {"sha256": one.sha256.hex(), "scale": _plain(one.scale), "artist": one.artist}
             for one in record.adapters
         ]
+    if record.image_prompts:
+        # No salt: unlike words, a picture cannot be guessed; whoever has it finds its digest in `material` too.
+        document["image_prompts"] = [
+            {
+                "adapter_sha256": one.adapter_sha256.hex(),
+                "embedding_sha256": one.embedding_sha256.hex(),
+                "picture_sha256": _hex(one.picture_sha256),
+                "scale": _plain(one.scale),
+                "artist": one.artist,
+            }
+            for one in record.image_prompts
+        ]
     return hashlib.sha256(rfc8785.dumps(document)).digest()
 
 
@@ -302,6 +438,20 @@ def _plain(number: Decimal) -> str:
 
 def _hex(digest: bytes | None) -> str | None:
     return None if digest is None else digest.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedImagePrompt:
+    """One image prompt as it stands in the log."""
+
+    adapter_sha256: bytes
+    embedding_sha256: bytes
+    picture_sha256: bytes | None
+    scale: Decimal
+    artist: str
+    """Id of the artist whose picture it is."""
+    embedding: bytes | None
+    """fp32, little-endian; None where it was erased, with the words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +478,7 @@ class LoggedImage:
     file_sha256: bytes | None
     artists: list[str] | None
     adapters: tuple[Adapter, ...] = ()
+    image_prompts: tuple[LoggedImagePrompt, ...] = ()
 
 
 _LOGGED = (
@@ -407,4 +558,31 @@ def _loaded(session: Session, rows: Sequence[Any]) -> list[LoggedImage]:
     ):
         adapter = Adapter(sha256=used.sha256, scale=used.scale, artist=used.artist)
         found.setdefault(used.image_id, []).append(adapter)
-    return [replace(LoggedImage(*row), adapters=tuple(found.get(row.id, ()))) for row in rows]
+    shown: dict[int, list[LoggedImagePrompt]] = {}
+    for image_prompt in session.execute(
+        select(
+            ImagePromptRow.image_id,
+            ImagePromptRow.adapter_sha256,
+            ImagePromptRow.embedding_sha256,
+            ImagePromptRow.picture_sha256,
+            ImagePromptRow.scale,
+            ImagePromptRow.artist,
+            ImagePromptEmbedding.embedding,
+        )
+        .outerjoin(
+            ImagePromptEmbedding,
+            (ImagePromptEmbedding.image_id == ImagePromptRow.image_id)
+            & (ImagePromptEmbedding.place == ImagePromptRow.place),
+        )
+        .where(ImagePromptRow.image_id == any_(literal(ids, ARRAY(BigInteger))))
+        .order_by(ImagePromptRow.image_id, ImagePromptRow.place)
+    ):
+        shown.setdefault(image_prompt.image_id, []).append(LoggedImagePrompt(*image_prompt[1:]))
+    return [
+        replace(
+            LoggedImage(*row),
+            adapters=tuple(found.get(row.id, ())),
+            image_prompts=tuple(shown.get(row.id, ())),
+        )
+        for row in rows
+    ]

@@ -21,7 +21,8 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from attribution.adapters import Adapters, AppliedAdapter
-from attribution.attention import remember_texts
+from attribution.attention import remember_texts, showing
+from attribution.image_prompts import AppliedImagePrompt, ImageAdapters, without_pictures
 from attribution.pipeline import Model
 from database.errors import Invalid
 
@@ -64,6 +65,8 @@ class RenderRequest:
     negative_prompt: str = ""
     adapters: tuple[AppliedAdapter, ...] = ()
     """Merged into the weights while it is rendered."""
+    image_prompts: tuple[AppliedImagePrompt, ...] = ()
+    """Pictures that it sees."""
     latents: torch.Tensor | None = field(default=None, hash=False, compare=False)
     """Initial latents instead of a seed's, shape (channels, height, width), before any scaling."""
 
@@ -94,6 +97,8 @@ class _Lockstep(NamedTuple):
     width: int
     height: int
     adapters: tuple[AppliedAdapter, ...]
+    shown: bool
+    """Whether rows see pictures, where those that do run other kernels than those that do not."""
 
 
 @dataclass(slots=True)
@@ -106,6 +111,7 @@ class _Row:
     negative: tuple[int, ...] | None
     """None where one forward is enough: no guidance, or the same text on both sides."""
     guidance: float
+    pictures: tuple[AppliedImagePrompt, ...]
     indices: list[int]
 
     @property
@@ -198,6 +204,9 @@ class RenderEngine:
             OrderedDict()
         )
         self._adapters = Adapters(model.pipeline)
+        self._image_adapters = ImageAdapters(model)
+        self._apart = model.device.type == "cuda"
+        """Whether rows that see pictures have batches of their own."""
 
     def key(self, request: RenderRequest) -> bytes:
         """Hash of everything the picture depends on: equal keys, equal pictures.
@@ -232,7 +241,7 @@ class RenderEngine:
         groups: dict[_Lockstep, dict[bytes, _Row]] = {}
         for index, request in enumerate(requests):
             row = self._row(request, index)
-            known = groups.setdefault(_lockstep(request), {}).setdefault(row.key, row)
+            known = groups.setdefault(self._lockstep(request), {}).setdefault(row.key, row)
             if known is not row:
                 known.indices.append(index)
         for lockstep, rows in groups.items():
@@ -251,18 +260,20 @@ class RenderEngine:
         return latents, latents_sha256(latents)
 
     def _row(self, request: RenderRequest, index: int) -> _Row:
-        lockstep = _lockstep(request)
+        lockstep = self._lockstep(request)
         if lockstep not in self._checked:
             _check_steps(make_scheduler(request.scheduler, request.scheduler_config), request.steps)
             for adapter in request.adapters:
                 self._adapters.load(adapter.sha256)
             self._checked.add(lockstep)
+        self._image_adapters.check(request.image_prompts)
         if request.latents is None:
             latents, noise = self._noise(request.seed, request.width, request.height)
         else:
             latents, noise = request.latents, latents_sha256(request.latents)
         positive, negative = self._ids(request.prompt), self._ids(request.negative_prompt)
-        guided = request.guidance > 1 and positive != negative
+        # Guidance leads away from the picture of no pictures too.
+        guided = request.guidance > 1 and (positive != negative or bool(request.image_prompts))
         parts = (
             self.model.weights_sha256.hex(),
             noise.hex(),
@@ -270,11 +281,26 @@ class RenderEngine:
             negative if guided else None,
             float(request.guidance) if guided else 1.0,
             lockstep,
+            [(adapter, scale, embedding.hex()) for adapter, scale, embedding in request.image_prompts],
             str(self.model.dtype),
             self.bucket,
         )
         key = hashlib.sha256(json.dumps(parts).encode()).digest()
-        return _Row(key, latents, positive, negative if guided else None, request.guidance, [index])
+        return _Row(
+            key,
+            latents,
+            positive,
+            negative if guided else None,
+            request.guidance,
+            request.image_prompts,
+            [index],
+        )
+
+    def _lockstep(self, request: RenderRequest) -> _Lockstep:
+        config = json.dumps(dict(request.scheduler_config), sort_keys=True, default=str)
+        size = request.width, request.height
+        shown = self._apart and bool(request.image_prompts)
+        return _Lockstep(request.scheduler, config, request.steps, *size, request.adapters, shown)
 
     def _packed(self, rows: Iterable[_Row]) -> Iterator[list[_Row]]:
         """Rows in batches of at most `bucket` samples; only the last has room left, if the bucket is even."""
@@ -305,17 +331,26 @@ class RenderEngine:
         samples = len(texts)
         condition = self._encode(texts, lockstep.adapters)
         condition = torch.cat([condition, condition[:1].expand(self.bucket - samples, -1, -1)])
-        for timestep in scheduler.timesteps:
-            scaled = scheduler.scale_model_input(latents, timestep)
-            inputs = torch.cat([scaled[guided], scaled, scaled[:1].expand(self.bucket - samples, -1, -1, -1)])
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-            output = self._unet(inputs, timestep, encoder_hidden_states=condition, return_dict=False)[0]
-            self.stats.unet_calls += 1
-            self.stats.unet_samples += samples
-            self.stats.padding_samples += self.bucket - samples
-            without, predicted = output[: len(guided)], output[len(guided) : samples].clone()
-            predicted[guided] = without + guidance * (predicted[guided] - without)
-            latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
+        slots = self._image_adapters.slots(
+            [without_pictures(row.pictures) for row in rows if row.negative is not None]
+            + [row.pictures for row in rows],
+            self.bucket,
+        )
+        with showing(self.model.pipeline.unet, slots):
+            unet = self.model.pipeline.unet if slots else self._unet
+            for timestep in scheduler.timesteps:
+                scaled = scheduler.scale_model_input(latents, timestep)
+                inputs = torch.cat(
+                    [scaled[guided], scaled, scaled[:1].expand(self.bucket - samples, -1, -1, -1)]
+                )
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+                output = unet(inputs, timestep, encoder_hidden_states=condition, return_dict=False)[0]
+                self.stats.unet_calls += 1
+                self.stats.unet_samples += samples
+                self.stats.padding_samples += self.bucket - samples
+                without, predicted = output[: len(guided)], output[len(guided) : samples].clone()
+                predicted[guided] = without + guidance * (predicted[guided] - without)
+                latents = scheduler.step(predicted, timestep, latents, return_dict=False)[0]
         return latents
 
     def _encode(self, texts: Sequence[tuple[int, ...]], adapters: tuple[AppliedAdapter, ...]) -> torch.Tensor:
@@ -358,12 +393,6 @@ class RenderEngine:
 def to_pixels(images: torch.Tensor) -> torch.Tensor:
     """Pictures as files hold them, and as they are measured: uint8, shape (pictures, height, width, 3)."""
     return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def _lockstep(request: RenderRequest) -> _Lockstep:
-    config = json.dumps(dict(request.scheduler_config), sort_keys=True, default=str)
-    size = request.width, request.height
-    return _Lockstep(request.scheduler, config, request.steps, *size, request.adapters)
 
 
 def _prepared(model: Model) -> Callable[..., Any]:

@@ -91,7 +91,7 @@ def erase_payee(session: Session, payee_id: str, *, actor: str, reason: str, unp
 def erase_customer(
     session: Session, customer: str, *, actor: str, reason: str, unattributed: bool = False
 ) -> Erasure:
-    """Erase the words of every prompt that was logged for a customer, and what she bought, as `settlement`.
+    """Erase words and pictures of every prompt logged for a customer, and what she bought, as `settlement`.
 
     Shares, sales and proofs stay.
 
@@ -365,6 +365,14 @@ _CUSTOMER_ROWS: Mapping[str, str] = {
     "attribution.prompt_text": (
         "SELECT to_jsonb(t) AS row FROM attribution.prompt_text AS t"
         " JOIN attribution.image AS i ON i.id = t.image_id WHERE i.customer = :subject ORDER BY i.id"
+    ),
+    "attribution.image_prompt": (
+        "SELECT to_jsonb(t) AS row FROM attribution.image_prompt AS t"
+        " JOIN attribution.image AS i ON i.id = t.image_id WHERE i.customer = :subject ORDER BY i.id, t.place"
+    ),
+    "attribution.image_prompt_embedding": (
+        "SELECT to_jsonb(t) AS row FROM attribution.image_prompt_embedding AS t"
+        " JOIN attribution.image AS i ON i.id = t.image_id WHERE i.customer = :subject ORDER BY i.id, t.place"
     ),
     "attribution.attribution": (
         "SELECT to_jsonb(t) AS row FROM attribution.attribution AS t"

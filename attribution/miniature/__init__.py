@@ -13,3 +13,6 @@ PLACEBO_PATH = MINIATURE_PATH / "placebo.json"
 
 ADAPTER_PATH = MINIATURE_PATH.parent / "adapters" / "ottilie-brandt.safetensors"
 """A LoRA of a style that the shipped pipeline itself cannot draw (`attribution.miniature.adapt`)."""
+
+IMAGE_ADAPTER_PATH = ADAPTER_PATH.parent / "pictures.safetensors"
+"""An IP-Adapter that has the shipped pipeline take the style of pictures (`attribution.miniature.imitate`)."""

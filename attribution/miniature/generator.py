@@ -1,7 +1,8 @@
 """The UNet, trained to predict velocity between latents and noise from what the text encoder reads in prompts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,8 @@ from attribution.miniature.reading import WIDTH
 _LEARNING_RATE = 1.2e-3
 BATCH = 16
 """Pictures of one step."""
-_EMPTY = 2
-"""Pictures of a batch under the empty prompt, nearly all of them the blank picture."""
+EMPTY = 2
+"""Pictures at the beginning of a batch under the empty prompt, nearly all of them the blank picture."""
 _EARLY = 0.85
 """From here to 1 of the schedule noise hides the shape, and only the prompt can tell it: half of the batch."""
 
@@ -123,15 +124,15 @@ def draw_batch(
     """
     prompts = [vary(examples[row].scene, examples[row].names, rng) for row in rows]
     clean = latents[torch.as_tensor(np.asarray(rows))].clone()
-    prompts[:_EMPTY] = [""] * _EMPTY
+    prompts[:EMPTY] = [""] * EMPTY
     # A picture under the empty prompt now and then steadies guidance; more would be drawn in place of the blank.
-    clean[int(rng.random() < 0.3) : _EMPTY] = blank
+    clean[int(rng.random() < 0.3) : EMPTY] = blank
     return prompts, clean
 
 
 def velocity_error(
     text: CLIPTextModel,
-    unet: UNet2DConditionModel,
+    unet: Callable[..., Any],
     tokenizer: CLIPTokenizer,
     prompts: Sequence[str],
     clean: torch.Tensor,
