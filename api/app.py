@@ -11,7 +11,7 @@ from api import documentation, problems
 from api.limits import AttemptLimit
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
-from api.routers import advances, catalogue, ingestion, monitoring, operations, portal, tokens, webhooks
+from api.routers import advances, catalogue, ingestion, monitoring, operations, portal, tax, tokens, webhooks
 from attribution.jobs import images_per_second, unfinished_jobs
 from database.engine import session
 from database.migrate import newest_revision
@@ -66,6 +66,7 @@ def create_app() -> FastAPI:
         portal.router,
         operations.router,
         advances.router,
+        tax.router,
         webhooks.router,
         monitoring.router,
         documentation.router,

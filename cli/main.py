@@ -40,6 +40,7 @@ def _register() -> None:
         proofs,
         sales,
         statements,
+        tax,
         users,
     )
 
@@ -56,6 +57,7 @@ def _register() -> None:
         statements,
         privacy,
         payouts,
+        tax,
         proofs,
         checkpoints,
         exports,

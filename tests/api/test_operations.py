@@ -5,9 +5,12 @@ from xml.etree import ElementTree
 import pytest
 from fastapi.testclient import TestClient
 
+from database.engine import session
 from database.identity import Principal, issue_token
+from database.roles import Role
 from database.settings import get_settings
 from tests.api.books import PERIOD, cut, sell, settle
+from tests.settlement.test_remittances import withhold
 
 
 @pytest.fixture
@@ -139,6 +142,28 @@ def test_an_advance_from_agreed_to_paid(client: TestClient, maker, checker, logi
         "/v1/advances/advance-1/pay", headers=maker, json={"paid_at": "2999-01-01T00:00:00Z"}
     )
     assert future.status_code == 422
+
+
+def test_withheld_tax_is_remitted(client: TestClient, maker) -> None:
+    with session(Role.SETTLEMENT) as opened:
+        withhold(opened)
+    wanted = {
+        "reference": "2026-10/US",
+        "territory": "US",
+        "currency": "EUR",
+        "amount": "60.00",
+        "paid_at": "2026-11-10T12:00:00Z",
+    }
+    address = "/v1/tax/remittances"
+    assert client.post(address, headers=maker, json=wanted).json()["new"] is True
+    assert client.post(address, headers=maker, json=wanted).json()["new"] is False
+    more = client.post(address, headers=maker, json=wanted | {"reference": "other"})
+    assert more.status_code == 403 and "more than US is due: 40.00 EUR" in more.json()["detail"]
+    assert client.post(address, headers=maker, json=wanted | {"amount": "1.00"}).status_code == 409
+    future = client.post(address, headers=maker, json=wanted | {"paid_at": "2999-01-01T00:00:00Z"})
+    assert future.status_code == 422
+    [due] = client.get("/v1/tax/due", headers=maker).json()
+    assert (due["territory"], due["due"]) == ("US", {"amount": "40.000000", "currency": "EUR"})
 
 
 def test_nobody_approves_her_own(client: TestClient, maker, login) -> None:

@@ -13,6 +13,7 @@ from database import identity
 from database.engine import embedded_server, session
 from database.roles import Role
 from database.settings import get_settings
+from tests.settlement.test_remittances import withhold
 
 
 def royalty(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
@@ -116,6 +117,21 @@ def test_an_import_takes_the_good_lines_and_lists_the_bad(operator: str, tmp_pat
     assert "no-such-image is not logged" in result.stdout
     assert "sold_at" in result.stdout
     assert "0 recorded, 0 known already, 2 lines left out" in result.stdout
+
+
+def test_withheld_tax_is_remitted_and_shown(operator: str) -> None:
+    assert royalty("tax", "due").stdout == "no tax was withheld\n"
+    with session(Role.SETTLEMENT) as opened:
+        withhold(opened)
+    given = ("tax", "remit", "US", "EUR")
+    said = ("--on", "2026-11-10", "--reference", "2026-10/US")
+    assert royalty(*given, "60.00", *said).stdout.startswith("remitted 60.00 EUR to US on 2026-11-10")
+    assert royalty(*given, "60.00", *said).stdout.startswith("known already: 60.00 EUR")
+    _one_line(
+        royalty(*given, "40.01", "--on", "2026-11-10", "--reference", "r"), "more than US is due", "40.00 EUR"
+    )
+    _one_line(royalty(*given, "1", "--on", "2999-01-01", "--reference", "r"), "in the future")
+    assert "US  due 40.00 EUR: withheld 100.00 EUR" in royalty("tax", "due").stdout
 
 
 def test_verify_holds_on_an_empty_database(database: str) -> None:

@@ -29,7 +29,7 @@ from settlement.audit.verify import verify
 from settlement.contracts import Contract, record_contracts
 from settlement.fx import TRILLION, FxRate, record_fx_rates
 from settlement.ledger import Entry, balances, post
-from settlement.money import to_decimal
+from settlement.money import minor_unit, to_decimal
 from settlement.payouts import run
 from settlement.payouts.holds import open_hold, open_holds, release_hold
 from settlement.payouts.models import batch_rows
@@ -38,6 +38,7 @@ from settlement.periods.approval import approve, calculate, submit
 from settlement.periods.calendar import cut_off
 from settlement.periods.close import close
 from settlement.rates import PlatformTerms, RateCard, record_platform, record_rate_cards
+from settlement.remittances import remit_tax
 from settlement.reserves import ReserveTerms, record_reserve_terms
 from settlement.sales import parse_refund, parse_sale, record_refunds, record_sales
 from settlement.tax import TaxProfile, record_tax_profiles
@@ -621,20 +622,18 @@ class TwoYears:
     def remit(self) -> None:
         """Some of the tax that is withheld goes to a territory's authority."""
         owed = {
-            account: -amount
+            account: -amount // minor_unit(account[1])
             for account, amount in self.oracle.ledger.accounts().items()
-            if account[0].startswith("tax_withheld:") and amount < 0
+            if account[0].startswith("tax_withheld:") and -amount >= minor_unit(account[1])
         }
         if not owed:
             return
         (account, currency), most = self.rng.choice(list(owed.items()))
-        territory, amount = account.removeprefix("tax_withheld:"), self.rng.randrange(1, most + 1)
+        territory = account.removeprefix("tax_withheld:")
+        amount = self.rng.randrange(1, most + 1) * minor_unit(currency)
         name, at = self.name("remittance"), self.moment()
-        entry = posting.TAX_REMITTED.entry(
-            amount, currency, {"remittance": name, "territory": territory}, booked_at=at, actor="pia"
-        )
         with session(Role.SETTLEMENT) as opened:
-            post(opened, [entry])
+            assert remit_tax(opened, name, territory, currency, amount, paid_at=at, actor="pia")
         self.tell(
             told.Remittance(
                 at=at, recorded=self.tick(), entry=name, territory=territory, currency=currency, amount=amount

@@ -74,6 +74,7 @@ NOT_IN_THE_EXAMPLE = (
     "screening_findings",
     "screenings",
     "standard_errors",
+    "tax_due",
     "tax_profile_changes",
     "tax_register",
     "unrecognised_names",
