@@ -27,6 +27,7 @@ for module in (
     "settlement.advances",
     "settlement.bank_details",
     "settlement.contracts",
+    "settlement.corrections.models",
     "settlement.fx",
     "settlement.ledger.models",
     "settlement.own_purchases",
