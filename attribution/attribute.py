@@ -23,7 +23,8 @@ from attribution.characteristic import Measurement, Measurer, Valuer, cosine
 from attribution.embedding import Embedding, make_embedder
 from attribution.estimator import Estimate, Estimator
 from attribution.game import Game, build_game
-from attribution.generation import Adapter, LoggedImage
+from attribution.generation import Adapter, LoggedImage, LoggedImagePrompt
+from attribution.image_prompts import AppliedImagePrompt
 from attribution.known_names import Gate
 from attribution.method import MethodVersion
 from attribution.name_index import NameIndex
@@ -54,6 +55,8 @@ class Catalogue:
     version: int
     gate: Gate | None = None
     """Whom of them the model knows, by the method version in hand; None: everybody counts as known."""
+    merged: Mapping[str, str] = field(default_factory=dict)
+    """Who was merged into whom, by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,8 @@ class Attributor:
     ) -> _Play | Outcome:
         if image.prompt is None or image.negative_prompt is None:
             return Fails("the words of this image's prompt were erased")
+        if any(prompt.embedding is None for prompt in image.image_prompts):
+            return Fails("a picture that this image was made from was erased")
         model = self.model
         if image.weights_sha256 != model.weights_sha256:
             return Waits(
@@ -216,6 +221,8 @@ class Attributor:
             explicit=image.artists or (),
             recognised=None if catalogue.gate is None else catalogue.gate.read,
             adapters=image.adapters,
+            image_prompts=image.image_prompts,
+            merged=catalogue.merged,
         )
         unmeasured = [
             artist for artist in game.named if catalogue.gate and artist in catalogue.gate.unmeasured
@@ -233,18 +240,9 @@ class Attributor:
             if latents_sha256(latents) != image.latents_sha256:
                 # It began from other noise than its seed draws: whatever is rendered is another picture.
                 return self._without_game(image, game, catalogue, UnattributedReason.NOT_REPRODUCIBLE)
-        if image.adapters and self.method.adapters is None:
-            return Waits(
-                f"made with adapters, and method {self.method.name} plays names only: attribute with a newer method"
-            )
-        for adapter in image.adapters:
-            if not catalogue.names.knows(adapter.artist):
-                return Waits(
-                    f"the owner of the adapter {adapter.sha256.hex()[:12]} is no artist of the catalogue: add"
-                    f" {adapter.artist} (`royalty catalogue load FILE`)"
-                )
-            if find_adapter(adapter.sha256.hex()) is None:
-                return Waits(missing_adapter(adapter.sha256.hex()))
+        waiting = self._waiting_for_material(game, catalogue)
+        if waiting is not None:
+            return waiting
         if game.players > self.method.maximum_players:
             return Waits(
                 f"{game.players} players, and method {self.method.name} plays up to {self.method.maximum_players}"
@@ -253,20 +251,52 @@ class Attributor:
             return Waits(
                 f"no placebo level for {game.players} players by method {self.method.name} on this model"
             )
-        everybody = self.request(image, game.canonical_prompt, image.adapters)
+        everybody = self.request(image, game.canonical_prompt, game.made_with, game.shown)
         self.measurer.engine.key(everybody)  # refuses what this model cannot render
         estimator = self.method.estimator(game.players, image.external_id, orders)
         return _Play(image, game, levels[game.players], estimator)
 
+    def _waiting_for_material(self, game: Game, catalogue: Catalogue) -> Waits | None:
+        """Why an image waits for what it was made with; None: it is all there."""
+        method = self.method
+        for what, given, played in (
+            ("adapters", game.made_with, method.adapters),
+            ("image prompts", game.shown, method.image_prompts),
+        ):
+            if given and played is None:
+                return Waits(
+                    f"made with {what}, and method {method.name} does not play them: attribute with a newer method"
+                )
+        needed = [(f"adapter {one.sha256.hex()[:12]}", one.artist, one.sha256) for one in game.made_with]
+        needed += [
+            (f"picture {one.embedding_sha256.hex()[:12]}", one.artist, one.adapter_sha256)
+            for one in game.shown
+        ]
+        for what, artist, sha256 in needed:
+            if not catalogue.names.knows(artist):
+                return Waits(
+                    f"the owner of the {what} is no artist of the catalogue: add {artist} (`royalty catalogue load"
+                    " FILE`)"
+                )
+            if find_adapter(sha256.hex()) is None:
+                return Waits(missing_adapter(sha256.hex()))
+        return None
+
     def request(
-        self, image: LoggedImage, prompt: str, adapters: Sequence[Adapter] = (), seed: int | None = None
+        self,
+        image: LoggedImage,
+        prompt: str,
+        adapters: Sequence[Adapter] = (),
+        image_prompts: Sequence[LoggedImagePrompt] = (),
+        seed: int | None = None,
     ) -> RenderRequest:
-        """What to render for a prompt and adapters instead of an image's own; all else is as logged or declared.
+        """What to render for a coalition's prompt, adapters and pictures; all else is as logged or declared.
 
         Args:
             image: as logged.
             prompt: a coalition's.
             adapters: a coalition's.
+            image_prompts: a coalition's.
             seed: another than the logged one.
         """
         return RenderRequest(
@@ -280,6 +310,11 @@ class Attributor:
             scheduler=image.scheduler,
             scheduler_config=image.scheduler_config,
             adapters=tuple(AppliedAdapter(one.sha256.hex(), float(one.scale)) for one in adapters),
+            image_prompts=tuple(
+                AppliedImagePrompt(one.adapter_sha256.hex(), float(one.scale), one.embedding)
+                for one in image_prompts
+                if one.embedding is not None
+            ),
         )
 
     def _played(self, plays: Sequence[_Play]) -> dict[int, list[_Table] | Fails]:
@@ -343,7 +378,13 @@ class Attributor:
         tables = [table for one in found for table in one]
         while asked := [(table, coalition) for table in tables for coalition in self._wanted(table)]:
             requests = [
-                self.request(table.play.image, game.prompt(coalition), game.adapters(coalition), table.seed)
+                self.request(
+                    table.play.image,
+                    game.prompt(coalition),
+                    game.adapters(coalition),
+                    game.image_prompts(coalition),
+                    table.seed,
+                )
                 for table, coalition in asked
                 for game in [table.play.game]
             ]

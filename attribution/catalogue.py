@@ -78,7 +78,7 @@ def artists(session: Session, as_of: int | None = None) -> list[Artist]:
         as_of: a state of the catalogue by its `catalogue_version`; None is now.
     """
     versions = _versions(session, as_of)
-    merged = _merged(session, as_of)
+    merged = merged_artists(session, as_of)
     names: dict[str, list[str]] = defaultdict(list)
     for artist_id, into_id in merged.items():
         names[into_id] += [versions[artist_id].name, *versions[artist_id].aliases]
@@ -123,8 +123,13 @@ def _versions(session: Session, as_of: int | None = None) -> dict[str, ArtistVer
     return {row.artist_id: row for row in session.scalars(newest)}
 
 
-def _merged(session: Session, as_of: int | None = None) -> dict[str, str]:
-    """Who was merged into whom, by id."""
+def merged_artists(session: Session, as_of: int | None = None) -> dict[str, str]:
+    """Who was merged into whom, by id; in one step, whoever took others in was never merged.
+
+    Args:
+        session: any role's that reads the catalogue.
+        as_of: a state of the catalogue by its `catalogue_version`; None is now.
+    """
     recorded = _events(as_of)
     rows = session.execute(
         select(recorded.c.artist_id, recorded.c.into_id)
@@ -157,7 +162,7 @@ def merge_artists(session: Session, artist_id: str, into_id: str, *, actor: str,
         raise Invalid("say how it is known that they are one person: --reason")
     # The database's guard takes the same lock: nobody merges one of them in between.
     session.execute(text("SELECT pg_advisory_xact_lock(hashtext('artist merge'))"))
-    merged = _merged(session)
+    merged = merged_artists(session)
     if merged.get(artist_id) == into_id:
         return False
     known = _versions(session)
@@ -183,7 +188,7 @@ def record_artists(session: Session, given: Sequence[Artist], *, actor: str, rea
     Raises:
         Invalid: an artist was merged into another.
     """
-    known, merged = _versions(session), _merged(session)
+    known, merged = _versions(session), merged_artists(session)
     written = 0
     for artist in given:
         before = known.get(artist.id)

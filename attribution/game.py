@@ -1,16 +1,18 @@
 """The game of one image: its players, its canonical prompt, and what every coalition is rendered with.
 
-Players are content, the artists that the prompt names, and the owners of adapters that the image was made with; who
-is both is one player. Absence is deletion. Without its owner an adapter is not there, and the base weights render.
-The prompt of a coalition is the canonical prompt without the words that name the absent. Content alone is the
-content's text with nothing dangling; artists without content are "art by a and b"; nobody is "".
+Players are content, the artists that the prompt names, and the owners of adapters and of pictures that the image was
+made with; who is several of these is one player. Absence is deletion. Without its owner an adapter is not there, and
+the base weights render; a picture is not there, and what sees it sees those of others, or nothing. The prompt of a
+coalition is the canonical prompt without the words that name the absent. Content alone is the content's text with
+nothing dangling; artists without content are "art by a and b"; nobody is "".
 """
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from attribution.generation import Adapter
+from attribution.generation import Adapter, LoggedImagePrompt
 from attribution.name_index import NameIndex
 from attribution.prompt_reading import Finding, Reading, read_prompt
 from attribution.prompt_words import split_words
@@ -36,7 +38,7 @@ class Game:
     """The players and prompts of one image. Bit 0 of a coalition is content, bit k the artist in slot k."""
 
     artists: tuple[str, ...]
-    """Ids in the order of naming, then owners of adapters who are not named, as logged: slot 1, 2, ..."""
+    """Ids in the order of naming, then owners of adapters and of pictures as logged, each once: slot 1, 2, ..."""
     canonical_prompt: str
     """What the game is played on: cut to the text window, weights stripped, repeats removed, order kept."""
     reading: Reading
@@ -45,7 +47,9 @@ class Game:
     mentions: tuple[Finding, ...]
     """Mentions of players within the window, repeats included."""
     made_with: tuple[Adapter, ...] = ()
-    """Adapters of the image, as logged."""
+    """Adapters of the image, as logged, with the artists whose they are now."""
+    shown: tuple[LoggedImagePrompt, ...] = ()
+    """Pictures that the image was made from, likewise."""
 
     @property
     def players(self) -> int:
@@ -82,6 +86,11 @@ class Game:
         wanted = self._present(coalition)
         return tuple(adapter for adapter in self.made_with if adapter.artist in wanted)
 
+    def image_prompts(self, coalition: int) -> tuple[LoggedImagePrompt, ...]:
+        """The pictures that one coalition is made from: those of its members."""
+        wanted = self._present(coalition)
+        return tuple(prompt for prompt in self.shown if prompt.artist in wanted)
+
     def _present(self, coalition: int) -> set[str]:
         return {artist for slot, artist in enumerate(self.artists, 1) if coalition >> slot & 1}
 
@@ -94,6 +103,8 @@ def build_game(
     explicit: Collection[str] = (),
     recognised: Collection[str] | None = None,
     adapters: Sequence[Adapter] = (),
+    image_prompts: Sequence[LoggedImagePrompt] = (),
+    merged: Mapping[str, str] = MappingProxyType({}),
 ) -> Game:
     """Read a logged prompt and make its game.
 
@@ -104,6 +115,8 @@ def build_game(
         explicit: Ids of artists that the platform says are named.
         recognised: Ids of artists this model knows; the words of others are content. None: all.
         adapters: what the image was made with; their owners play, whether the model knows their names or not.
+        image_prompts: pictures it was made from; so do theirs.
+        merged: who was merged into whom: what was one's is the other's.
     """
     reading = read_prompt(prompt, names, window_end=window_end, explicit=explicit)
     text = reading.text[: reading.window_end]
@@ -114,13 +127,17 @@ def build_game(
     )
     once = _once(mentions)
     named = [mention.artist_id for mention in once]
+    made_with = [one.model_copy(update={"artist": merged.get(one.artist, one.artist)}) for one in adapters]
+    shown = [replace(one, artist=merged.get(one.artist, one.artist)) for one in image_prompts]
+    owners = [*(one.artist for one in made_with), *(one.artist for one in shown)]
     return Game(
-        artists=tuple(dict.fromkeys([*named, *(adapter.artist for adapter in adapters)])),
+        artists=tuple(dict.fromkeys([*named, *owners])),
         canonical_prompt=delete_mentions(text, mentions, once),
         reading=reading,
         text=text,
         mentions=mentions,
-        made_with=tuple(adapters),
+        made_with=tuple(made_with),
+        shown=tuple(shown),
     )
 
 

@@ -17,8 +17,10 @@ import structlog
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from attribution.generation import ImageRecord, same_words_logged
+from attribution.adapters import AppliedAdapter
+from attribution.generation import Adapter, ImagePrompt, ImageRecord, same_words_logged
 from attribution.image_file import BadLine
+from attribution.image_prompts import AppliedImagePrompt
 from attribution.ingest import Status, log_images
 from attribution.pictures import store_picture
 from attribution.pipeline import Model, loggable_config, public_name
@@ -78,6 +80,8 @@ def generate_images(
     guidance: Decimal = Decimal("7.5"),
     seed: int = 0,
     customer: str | None = None,
+    adapters: Sequence[Adapter] = (),
+    image_prompts: Sequence[ImagePrompt] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Generated:
     """Render and log what is not logged yet; each round of batches is committed by itself.
@@ -89,12 +93,15 @@ def generate_images(
         guidance: of lines that name none.
         seed: a line that names none has this plus its number.
         customer: the opaque customer id of lines that name none.
+        adapters: LoRA files that every image is made with.
+        image_prompts: pictures that every image is made from.
         progress: called with the lines that are through and all of them.
 
     Raises:
         Unavailable: a picture cannot be written.
     """
-    fixed = pipeline_settings(engine.model)
+    made_with = {"adapters": list(adapters), "image_prompts": list(image_prompts)}
+    fixed = {**pipeline_settings(engine.model), **made_with}
     records = {
         line.number: _record(
             prompts.name, line, fixed, steps=steps, guidance=guidance, seed=seed, customer=customer
@@ -157,6 +164,11 @@ def _record(
             *(str(fields[part]) for part in ("seed", "steps", "guidance", "width", "height", "scheduler")),
             json.dumps(fields["scheduler_config"], sort_keys=True),
             fields["weights_sha256"].hex(),
+            *(f"{one.sha256.hex()} {one.scale} {one.artist}" for one in fields["adapters"]),
+            *(
+                f"{one.adapter_sha256.hex()} {one.embedding_sha256.hex()} {one.scale} {one.artist}"
+                for one in fields["image_prompts"]
+            ),
         ]
         fields["external_id"] = "gen-" + hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
     return ImageRecord.model_validate(fields)
@@ -221,4 +233,9 @@ def _request(record: ImageRecord) -> RenderRequest:
         height=record.height,
         scheduler=record.scheduler,
         scheduler_config=record.scheduler_config,
+        adapters=tuple(AppliedAdapter(one.sha256.hex(), float(one.scale)) for one in record.adapters),
+        image_prompts=tuple(
+            AppliedImagePrompt(one.adapter_sha256.hex(), float(one.scale), one.embedding)
+            for one in record.image_prompts
+        ),
     )

@@ -1,5 +1,7 @@
 """Read pictures for an IP-Adapter: the embeddings that image prompts are logged by."""
 
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from attribution.embedding import TowerEmbedder
 from attribution.pipeline import Model, embedding_digest, read_preprocessing
-from database.errors import Invalid
+from database.errors import Invalid, NotFound
 
 
 class ImageEncoder:
@@ -39,6 +41,23 @@ class ImageEncoder:
         self._embedder = TowerEmbedder(
             lambda values: tower(pixel_values=values).image_embeds, preprocessing, model, sha256
         )
+
+    def embed_file(self, file: Path) -> tuple[bytes, bytes]:
+        """The embedding of a picture's file, and the SHA-256 of the file.
+
+        Raises:
+            NotFound: there is no such file.
+            Invalid: it is no picture.
+        """
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise NotFound(f"there is no picture {file}; check the name") from error
+        try:
+            picture = Picture.open(io.BytesIO(content)).convert("RGB")
+        except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as error:
+            raise Invalid(f"{file} is no picture that can be opened: give a PNG or JPEG") from error
+        return self.embed(picture), hashlib.sha256(content).digest()
 
     def embed(self, picture: Picture.Image) -> bytes:
         """The embedding of a picture as it is logged: fp32 little-endian, not normalised."""

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from attribution.generation import ImageRecord
 from database.errors import Invalid, NotFound
 
-_DOCUMENTS = ("scheduler_config", "extra", "artists", "adapters")
+_DOCUMENTS = ("scheduler_config", "extra", "artists", "adapters", "image_prompts")
 """Fields that are JSON inside a CSV cell."""
 
 

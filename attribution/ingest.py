@@ -2,17 +2,25 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, Text, any_, literal, select, text
+from sqlalchemy import ARRAY, LargeBinary, Text, any_, literal, select, text
 from sqlalchemy.orm import Session
 
 from attribution.broker import wake_after_commit
-from attribution.generation import Image, ImageRecord, PromptText, content_digest, prompt_digest
+from attribution.catalogue import merged_artists
+from attribution.generation import (
+    Image,
+    ImageRecord,
+    Material,
+    PromptText,
+    content_digest,
+    prompt_digest,
+)
 from attribution.jobs import enqueue
 from attribution.results import current_method
 
@@ -46,6 +54,14 @@ class _Fresh:
     record: ImageRecord
     salt: bytes
     prompt_sha256: bytes
+
+
+class _Material(NamedTuple):
+    """Something that an image was made with, and whose it is said to be."""
+
+    sha256: bytes
+    kind: str
+    artist: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,8 @@ def _log(session: Session, records: Sequence[ImageRecord], method_id: int | None
             salt = secrets.token_bytes(16)
             words = prompt_digest(salt, record.prompt, record.negative_prompt)
             fresh[record.external_id] = _Fresh(position, record, salt, words)
+    refused = _others_material(session, [new.record for new in fresh.values()])
+    fresh = {name: new for name, new in fresh.items() if name not in refused}
     recorded: set[int] = set()
     if fresh:
         now = datetime.now(UTC)
@@ -116,22 +134,7 @@ def _log(session: Session, records: Sequence[ImageRecord], method_id: int | None
                     "negative_prompt": [one.record.negative_prompt for one in new],
                 },
             )
-            made_with = [
-                (key, place, adapter)
-                for key, one in zip(ids.values(), new, strict=True)
-                for place, adapter in enumerate(one.record.adapters, start=1)
-            ]
-            if made_with:
-                session.execute(
-                    _INSERT_ADAPTERS,
-                    {
-                        "image_id": [key for key, _, _ in made_with],
-                        "place": [place for _, place, _ in made_with],
-                        "sha256": [adapter.sha256 for _, _, adapter in made_with],
-                        "scale": [adapter.scale for _, _, adapter in made_with],
-                        "artist": [adapter.artist for _, _, adapter in made_with],
-                    },
-                )
+            _log_made_with(session, [(key, fresh[name].record) for name, key in ids.items()])
         if method_id is not None:
             enqueue(session, list(ids.values()), method_id)
         recorded = {fresh[name].position for name in ids}
@@ -139,9 +142,130 @@ def _log(session: Session, records: Sequence[ImageRecord], method_id: int | None
     return [
         Outcome(record.external_id, Status.RECORDED)
         if position in recorded
+        else Outcome(record.external_id, Status.REFUSED, refused[record.external_id])
+        if record.external_id in refused
         else _compare(record, logged[record.external_id])
         for position, record in enumerate(records)
     ]
+
+
+def _log_made_with(session: Session, images: Sequence[tuple[int, ImageRecord]]) -> None:
+    """Log what images were made with, by the images' ids."""
+    adapters = [
+        (key, place, adapter)
+        for key, record in images
+        for place, adapter in enumerate(record.adapters, start=1)
+    ]
+    if adapters:
+        session.execute(
+            _INSERT_ADAPTERS,
+            {
+                "image_id": [key for key, _, _ in adapters],
+                "place": [place for _, place, _ in adapters],
+                "sha256": [adapter.sha256 for _, _, adapter in adapters],
+                "scale": [adapter.scale for _, _, adapter in adapters],
+                "artist": [adapter.artist for _, _, adapter in adapters],
+            },
+        )
+    prompts = [
+        (key, place, prompt)
+        for key, record in images
+        for place, prompt in enumerate(record.image_prompts, start=1)
+    ]
+    if prompts:
+        places = {
+            "image_id": [key for key, _, _ in prompts],
+            "place": [place for _, place, _ in prompts],
+        }
+        session.execute(
+            _INSERT_IMAGE_PROMPTS,
+            {
+                **places,
+                "adapter_sha256": [prompt.adapter_sha256 for _, _, prompt in prompts],
+                "embedding_sha256": [prompt.embedding_sha256 for _, _, prompt in prompts],
+                "picture_sha256": [prompt.picture_sha256 for _, _, prompt in prompts],
+                "scale": [prompt.scale for _, _, prompt in prompts],
+                "artist": [prompt.artist for _, _, prompt in prompts],
+            },
+        )
+        session.execute(
+            _INSERT_EMBEDDINGS, {**places, "embedding": [prompt.embedding for _, _, prompt in prompts]}
+        )
+
+
+def _others_material(session: Session, records: Sequence[ImageRecord]) -> dict[str, str]:
+    """Record the owners of what images were made with; of images that name another owner, why they are refused.
+
+    Whoever is named first owns a hash. A record that is refused makes nobody an owner.
+    """
+    given = {record.external_id: _material(record) for record in records}
+    hashes = {one.sha256 for some in given.values() for one in some}
+    if not hashes:
+        return {}
+    in_force = merged_artists(session)
+    owners = _owners(session, hashes)
+    refused: dict[str, str] = {}
+    new: dict[bytes, _Material] = {}
+    for name, some in given.items():
+        named = dict(owners)
+        reason = _not_theirs(some, named, in_force)
+        if reason is not None:
+            refused[name] = reason
+            continue
+        new |= {one.sha256: one for one in reversed(some) if one.sha256 not in owners}
+        owners = named
+    if new:
+        # One order for all: two that log the same wait for each other and never deadlock.
+        ordered = [new[sha256] for sha256 in sorted(new)]
+        session.execute(
+            _INSERT_MATERIAL,
+            {
+                "sha256": [one.sha256 for one in ordered],
+                "kind": [one.kind for one in ordered],
+                "artist": [one.artist for one in ordered],
+            },
+        )
+        # Somebody else may have been first at this moment.
+        owners = _owners(session, hashes)
+        for name, some in given.items():
+            reason = _not_theirs(some, dict(owners), in_force)
+            if name not in refused and reason is not None:
+                refused[name] = reason
+    return refused
+
+
+def _not_theirs(
+    given: Sequence[_Material], owners: dict[bytes, str], in_force: Mapping[str, str]
+) -> str | None:
+    """Why an image with this material is refused; None: it is its owners', who are added to `owners`."""
+    for one in given:
+        owner = owners.setdefault(one.sha256, one.artist)
+        if in_force.get(owner, owner) != in_force.get(one.artist, one.artist):
+            return (
+                f"the {one.kind} {one.sha256.hex()[:12]} belongs to {owner}, who was logged with it first, and not to"
+                f" {one.artist}: name its owner"
+            )
+    return None
+
+
+def _material(record: ImageRecord) -> list[_Material]:
+    """What of a record belongs to somebody."""
+    found = [_Material(one.sha256, "adapter", one.artist) for one in record.adapters]
+    for prompt in record.image_prompts:
+        found.append(_Material(prompt.embedding_sha256, "embedding", prompt.artist))
+        if prompt.picture_sha256 is not None:
+            found.append(_Material(prompt.picture_sha256, "picture", prompt.artist))
+    return found
+
+
+def _owners(session: Session, hashes: set[bytes]) -> dict[bytes, str]:
+    """The artist that each hash belongs to, of those that belong to anybody."""
+    rows = session.execute(
+        select(Material.sha256, Material.artist).where(
+            Material.sha256 == any_(literal(list(hashes), ARRAY(LargeBinary)))
+        )
+    )
+    return dict(rows.all())
 
 
 def _compare(record: ImageRecord, logged: _Logged) -> Outcome:
@@ -215,6 +339,25 @@ _INSERT_ADAPTERS = text("""
     INSERT INTO attribution.image_adapter (image_id, place, sha256, scale, artist)
     SELECT * FROM unnest(CAST(:image_id AS bigint[]), CAST(:place AS smallint[]), CAST(:sha256 AS bytea[]),
                          CAST(:scale AS numeric[]), CAST(:artist AS text[]))
+""")
+
+_INSERT_IMAGE_PROMPTS = text("""
+    INSERT INTO attribution.image_prompt
+        (image_id, place, adapter_sha256, embedding_sha256, picture_sha256, scale, artist)
+    SELECT * FROM unnest(CAST(:image_id AS bigint[]), CAST(:place AS smallint[]), CAST(:adapter_sha256 AS bytea[]),
+                         CAST(:embedding_sha256 AS bytea[]), CAST(:picture_sha256 AS bytea[]),
+                         CAST(:scale AS numeric[]), CAST(:artist AS text[]))
+""")
+
+_INSERT_EMBEDDINGS = text("""
+    INSERT INTO attribution.image_prompt_embedding (image_id, place, embedding)
+    SELECT * FROM unnest(CAST(:image_id AS bigint[]), CAST(:place AS smallint[]), CAST(:embedding AS bytea[]))
+""")
+
+_INSERT_MATERIAL = text("""
+    INSERT INTO attribution.material (sha256, kind, artist)
+    SELECT * FROM unnest(CAST(:sha256 AS bytea[]), CAST(:kind AS text[]), CAST(:artist AS text[]))
+    ON CONFLICT (sha256) DO NOTHING
 """)
 
 

@@ -26,7 +26,7 @@ from attribution.pipeline import Model
 from attribution.shapley import Baseline
 from database.errors import Invalid, NotFound
 
-FORMAT = "method-4"
+FORMAT = "method-5"
 
 GAME = "prompt-deletion-2"
 """Version of what absence does to a prompt (`attribution.game`) and of how prompts are read."""
@@ -34,6 +34,10 @@ GAME = "prompt-deletion-2"
 ADAPTERS = "base-weights-1"
 """Version of what absence does to adapters (`attribution.game`, `attribution.adapters`): without its owner the base
 weights render, and the bar is a made-up name's in her slot."""
+
+IMAGE_PROMPTS = "slot-dropped-1"
+"""Version of what absence does to image prompts (`attribution.game`, `attribution.image_prompts`): without its owner a
+picture's tokens are deleted, without any picture an adapter adds nothing; the bar is as for adapters."""
 
 MINIATURE_STEPS = 12
 MINIATURE_GUIDANCE = 3.0
@@ -56,13 +60,14 @@ _SINCE: Mapping[str, Mapping[str, Any]] = {
     },
     "method-3": {"recognition": None},
     "method-4": {"adapters": None},
+    "method-5": {"image_prompts": None},
 }
 """Formats in their order, each with the fields that came with it, and what they say of older documents: such a method
 version does what it always did."""
 
 _NOT_OF_PLACEBO = (
     "format name baseline minimum_gap minimum_fidelity seeds seeds_permille maximum_players pilot_pairs standard_error"
-    " maximum_renders verify_tolerance recognition adapters"
+    " maximum_renders verify_tolerance recognition adapters image_prompts"
 ).split()
 """Fields on which no placebo level depends. What is not listed does: a new field asks for a new calibration."""
 
@@ -147,6 +152,8 @@ class MethodVersion:
     """Terms by which a name counts as known to the model (`attribution.recognition`); None: every name counts."""
     adapters: str | None
     """What absence does to the adapters that an image was made with; None: such images wait."""
+    image_prompts: str | None
+    """What absence does to the pictures that an image was made from; None: such images wait."""
     game: str = GAME
     format: str = FORMAT
 
@@ -226,11 +233,12 @@ class MethodVersion:
             or method.game != GAME
             or not (method.recognition is None or method.recognition in RECOGNITION_RULES)
             or method.adapters not in (None, ADAPTERS)
+            or method.image_prompts not in (None, IMAGE_PROMPTS)
         ):
             raise Invalid(
                 f"This release does not know game {method.game!r} with {method.characteristic_function!r} on"
-                f" {method.embedding!r}, recognition {method.recognition!r} and adapters {method.adapters!r}: attribute"
-                " with the release that recorded the method version."
+                f" {method.embedding!r}, recognition {method.recognition!r}, adapters {method.adapters!r} and image"
+                f" prompts {method.image_prompts!r}: attribute with the release that recorded the method version."
             )
         Baseline(method.baseline)
         return method
@@ -253,6 +261,10 @@ class MethodVersion:
             )
         if self.adapters not in (None, ADAPTERS):
             raise NotFound(f"There is no treatment of adapters {self.adapters!r}; {ADAPTERS} is known.")
+        if self.image_prompts not in (None, IMAGE_PROMPTS):
+            raise NotFound(
+                f"There is no treatment of image prompts {self.image_prompts!r}; {IMAGE_PROMPTS} is known."
+            )
         if self.anchored_in_text and self.embedding != CLIP:
             raise Invalid(f"{self.characteristic_function} needs the embedding {CLIP}: only it reads text.")
         if re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", self.name) is None:
@@ -329,6 +341,7 @@ def default_method(model: Model) -> MethodVersion:
         verify_tolerance=UNIT // 100_000 if on_cpu else UNIT // 1000,
         recognition=GATE,
         adapters=ADAPTERS,
+        image_prompts=IMAGE_PROMPTS,
     )
 
 

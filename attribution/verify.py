@@ -15,7 +15,7 @@ from sqlalchemy import literal, select, text
 from sqlalchemy.orm import Session
 
 from attribution.attribute import Attributor, Catalogue
-from attribution.catalogue import Artist, artists
+from attribution.catalogue import Artist, artists, merged_artists
 from attribution.game import build_game
 from attribution.generation import Image, LoggedImage, logged_image
 from attribution.known_names import Gate
@@ -192,7 +192,9 @@ def recorded_attribution(
             )
         ),
         environment=attribution.environment,
-        catalogue=Catalogue(NameIndex(known), then, _gate(attribution.reading, known)),
+        catalogue=Catalogue(
+            NameIndex(known), then, _gate(attribution.reading, known), merged_artists(session, as_of=then)
+        ),
         names={artist.id: artist.name for artist in known},
         model=model,
         levels=placebo_levels(session, attribution.method_id, image.weights_sha256),
@@ -278,6 +280,8 @@ def redraw(
         recognised={share.player for share in recorded.shares}
         - set(recorded.reading.get("unrecognised", ())),
         adapters=image.adapters,
+        image_prompts=image.image_prompts,
+        merged=recorded.catalogue.merged,
     )
     wanted = [value for value in recorded.values if value.coalition in coalitions]
     prompts = [game.prompt(value.coalition) for value in wanted]
@@ -286,7 +290,9 @@ def redraw(
         raise Invalid(f"the prompt of image {image.external_id} is read differently by this release")
     pictures = attributor.measurer.engine.render(
         [
-            attributor.request(image, words, game.adapters(value.coalition))
+            attributor.request(
+                image, words, game.adapters(value.coalition), game.image_prompts(value.coalition)
+            )
             for value, words in zip(wanted, prompts, strict=True)
         ]
     )

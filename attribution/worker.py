@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from attribution import jobs
 from attribution.attribute import Attributor, Catalogue, Fails, Waits
-from attribution.catalogue import Artist, artists, catalogue_version
+from attribution.catalogue import Artist, artists, catalogue_version, merged_artists
 from attribution.generation import logged_images
 from attribution.jobs import LEASE, Claim
 from attribution.known_names import read_gate
@@ -241,7 +241,7 @@ class Worker:
         version = catalogue_version(opened)
         if self._catalogue is None or self._catalogue.version != version:
             self._artists = artists(opened)
-            self._catalogue = Catalogue(NameIndex(self._artists), version)
+            self._catalogue = Catalogue(NameIndex(self._artists), version, merged=merged_artists(opened))
         return self._catalogue
 
     def stop(self) -> None:

@@ -1,11 +1,13 @@
 """`royalty images`: make and log images, or take the log of a platform that makes them elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from pydantic import ValidationError
 
 from attribution.ingest import Outcome, Status, log_images
 from cli.import_report import report
@@ -18,6 +20,8 @@ from settlement.sales import SaleRecord, parse_sale, record_sales
 
 if TYPE_CHECKING:
     from attribution.generate import Generated
+    from attribution.generation import Adapter, ImagePrompt
+    from attribution.pipeline import Model
     from attribution.prompt_file import PromptFile
 
 group = typer.Typer(no_args_is_help=True, help="Images: generate and log, or import a log.")
@@ -43,6 +47,27 @@ def generate_command(
     customer: Annotated[
         str | None, typer.Option(help="The platform's opaque id of who ordered them.")
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARTIST=FILE[@SCALE]",
+            help="Make them with a LoRA that belongs to this artist; several times.",
+        ),
+    ] = None,
+    image_prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARTIST=FILE[@SCALE]", help="Make them from a picture of this artist; several times."
+        ),
+    ] = None,
+    image_adapter: Annotated[
+        Path | None,
+        typer.Option(help="The IP-Adapter that sees --image-prompt (default for the miniature: its own)."),
+    ] = None,
+    image_encoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the CLIP that reads --image-prompt (default: the model's image tower)."),
+    ] = None,
 ) -> None:
     """Make an image of every prompt and log it. Stopped half-way, run it again: nothing is made twice."""
     from attribution.prompt_file import read_prompts
@@ -54,6 +79,10 @@ def generate_command(
         guidance=None if guidance is None else Decimal(str(guidance)),
         seed=seed,
         customer=customer,
+        adapters=[_owned(given, "--adapter") for given in adapter or ()],
+        image_prompts=[_owned(given, "--image-prompt") for given in image_prompt or ()],
+        image_adapter=image_adapter,
+        image_encoder=image_encoder,
     )
     if made.bad:
         show(
@@ -74,6 +103,28 @@ def generate_command(
         show("next: `royalty worker` attributes them, `royalty attribution status` shows how far it is")
 
 
+@dataclass(frozen=True, slots=True)
+class OwnedFile:
+    """A LoRA or a picture to make images with, and whose it is."""
+
+    artist: str
+    """Id of the artist it belongs to."""
+    file: Path
+    scale: Decimal = Decimal(1)
+
+
+def _owned(given: str, option: str) -> OwnedFile:
+    artist, _, named = given.partition("=")
+    file, at, scale = named.rpartition("@")
+    try:
+        found = OwnedFile(artist, Path(file), Decimal(scale)) if at else OwnedFile(artist, Path(named))
+    except InvalidOperation:
+        found = OwnedFile(artist, Path(named))  # an @ of the file's own name
+    if not artist or not named:
+        raise Invalid(f"{option} {given!r} says not whose it is: write ARTIST=FILE or ARTIST=FILE@SCALE")
+    return found
+
+
 def generate(
     prompts: "PromptFile",
     *,
@@ -81,28 +132,110 @@ def generate(
     guidance: Decimal | None = None,
     seed: int = 0,
     customer: str | None = None,
+    adapters: Sequence[OwnedFile] = (),
+    image_prompts: Sequence[OwnedFile] = (),
+    image_adapter: Path | None = None,
+    image_encoder: Path | None = None,
 ) -> "Generated":
-    """Make and log the images of a prompt file on the configured model, with a progress bar."""
+    """Make and log the images of a prompt file on the configured model, with a progress bar.
+
+    Args:
+        prompts: as read.
+        steps: of lines that name none; None is the model's usual number.
+        guidance: likewise.
+        seed: line n is made with this plus n, unless it names one.
+        customer: the platform's opaque id of who ordered them.
+        adapters: LoRA files to make all of them with; each is kept where workers find it.
+        image_prompts: pictures to make all of them from; only their embeddings are kept.
+        image_adapter: the IP-Adapter that sees pictures; None is the miniature's.
+        image_encoder: folder of the CLIP that reads them; None is the model's image tower.
+
+    Raises:
+        NotFound, Invalid: a file is not there, or not for this model.
+    """
     from attribution.generate import generate_images
+    from attribution.image_file import reasons
     from attribution.registration import configured_method
     from attribution.render import RenderEngine
     from cli.model import configured_model, usual_settings
 
     model = configured_model()
+    made_with = _made_with(model, adapters, image_prompts, image_adapter, image_encoder)
     with session(Role.ATTRIBUTION) as opened:
         method = configured_method(opened, model)
     usual_steps, usual_guidance = usual_settings(model)
-    with progress("rendering") as advance:
-        return generate_images(
-            prompts,
-            # The batch shape that attribution renders with, so that it finds the very same picture again.
-            RenderEngine(model, bucket=method.buckets[0], threads=method.threads),
-            steps=steps or usual_steps,
-            guidance=usual_guidance if guidance is None else guidance,
-            seed=seed,
-            customer=customer,
-            progress=advance,
-        )
+    try:
+        with progress("rendering") as advance:
+            return generate_images(
+                prompts,
+                # The batch shape that attribution renders with, so that it finds the very same picture again.
+                RenderEngine(model, bucket=method.buckets[0], threads=method.threads),
+                steps=steps or usual_steps,
+                guidance=usual_guidance if guidance is None else guidance,
+                seed=seed,
+                customer=customer,
+                adapters=made_with.adapters,
+                image_prompts=made_with.image_prompts,
+                progress=advance,
+            )
+    except ValidationError as error:  # such as a picture named twice
+        raise Invalid(reasons(error)) from error
+
+
+class _MadeWith(NamedTuple):
+    """What images are made with, as it is logged."""
+
+    adapters: "list[Adapter]"
+    image_prompts: "list[ImagePrompt]"
+
+
+def _made_with(
+    model: "Model",
+    adapters: Sequence[OwnedFile],
+    image_prompts: Sequence[OwnedFile],
+    image_adapter: Path | None,
+    image_encoder: Path | None,
+) -> _MadeWith:
+    """Keep the files where workers find them, and read the pictures."""
+    from attribution.adapters import Adapters, store_adapter
+    from attribution.generation import Adapter, ImagePrompt
+    from attribution.image_encoder import ImageEncoder
+    from attribution.image_file import reasons
+    from attribution.image_prompts import AppliedImagePrompt, ImageAdapters
+    from attribution.miniature import IMAGE_ADAPTER_PATH
+    from attribution.pipeline import public_name
+
+    try:
+        used = [
+            Adapter(sha256=store_adapter(one.file), scale=one.scale, artist=one.artist) for one in adapters
+        ]
+        loras = Adapters(model.pipeline)
+        for adapter in used:
+            loras.load(adapter.sha256.hex())
+        if not image_prompts:
+            return _MadeWith(used, [])
+        if image_adapter is None and public_name(model.source) != "miniature":
+            raise Invalid("--image-prompt needs an IP-Adapter for this model: --image-adapter FILE")
+        sha256 = store_adapter(image_adapter or IMAGE_ADAPTER_PATH)
+        encoder = ImageEncoder(model, image_encoder)
+        shown = []
+        for one in image_prompts:
+            embedding, picture_sha256 = encoder.embed_file(one.file)
+            shown.append(
+                ImagePrompt(
+                    adapter_sha256=sha256,
+                    embedding=embedding,
+                    picture_sha256=picture_sha256,
+                    scale=one.scale,
+                    artist=one.artist,
+                )
+            )
+    except ValidationError as error:
+        raise Invalid(reasons(error)) from error
+    ImageAdapters(model).check(
+        [AppliedImagePrompt(sha256.hex(), float(one.scale), one.embedding) for one in shown]
+    )
+    return _MadeWith(used, shown)
 
 
 @group.command("import")

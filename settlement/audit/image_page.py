@@ -330,10 +330,18 @@ def _permille(ppb: int) -> int:
 
 def _how(recorded: "RecordedAttribution", player: str) -> str:
     """What makes somebody a player, where it is not the prompt's words alone."""
-    owned = [adapter for adapter in recorded.image.adapters if adapter.artist == player]
-    if not owned:
+    merged = recorded.catalogue.merged
+    whats = []
+    for given, one, several in (
+        (recorded.image.adapters, "an adapter", "adapters"),
+        (recorded.image.image_prompts, "a picture it was made from", "pictures it was made from"),
+    ):
+        owned = [each for each in given if merged.get(each.artist, each.artist) == player]
+        if owned:
+            whats.append(one if len(owned) == 1 else f"{len(owned)} {several}")
+    if not whats:
         return ""
-    what = "owner of an adapter" if len(owned) == 1 else f"owner of {len(owned)} adapters"
+    what = "owner of " + " and of ".join(whats)
     named = any(
         finding["artist"] == player and finding["verdict"] == "mention" and finding["in_window"]
         for finding in recorded.reading["findings"]
@@ -515,6 +523,14 @@ def _evidence(recorded: "RecordedAttribution") -> tuple[tuple[str, str], ...]:
                 f" {_name(adapter.artist, recorded.names)}",
             )
             for adapter in image.adapters
+        ),
+        *(
+            (
+                "made from a picture, SHA-256 of its embedding",
+                f"{prompt.embedding_sha256.hex()}, seen through the IP-Adapter {prompt.adapter_sha256.hex()[:12]} at"
+                f" scale {prompt.scale.normalize():f}, of {_name(prompt.artist, recorded.names)}",
+            )
+            for prompt in image.image_prompts
         ),
         ("catalogue of artists", f"state {recorded.catalogue.version}"),
         *(

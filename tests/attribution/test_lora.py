@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from attribution.adapters import Adapters, AppliedAdapter, store_adapter
 from attribution.attribute import Attributor, Catalogue
-from attribution.catalogue import Artist
+from attribution.catalogue import Artist, merge_artists
 from attribution.game import build_game
 from attribution.generate import pipeline_settings
 from attribution.generation import Adapter, ImageRecord, LoggedImage, logged_image
@@ -196,7 +196,8 @@ def test_from_the_log_to_shares_and_back(world: str, worker: Worker, tiny: Model
     sha256 = stored(lora(), tmp_path)
     record = a_record(tiny, sha256)
     missing = a_record(tiny, bytes(32), external_id="missing")
-    stranger = [{"sha256": sha256.hex(), "artist": "nobody"}]
+    other_file = stored(lora(size=1.0), tmp_path)
+    stranger = [{"sha256": other_file.hex(), "artist": "nobody"}]
     unknown = a_record(tiny, sha256, external_id="unknown", adapters=stranger)
     with session(Role.ATTRIBUTION) as opened:
         outcomes = log_images(opened, [record, missing, unknown])
@@ -232,9 +233,51 @@ def test_from_the_log_to_shares_and_back(world: str, worker: Worker, tiny: Model
         assert opened.execute(text("SELECT FROM audit.attribution_conservation")).all() == []
 
 
+def test_an_adapter_belongs_to_one_artist_and_to_whom_she_was_merged_into(
+    world: str, worker: Worker, tiny: Model, tmp_path: Path
+) -> None:
+    sha256 = stored(lora(), tmp_path)
+
+    def of(artist: str, name: str) -> ImageRecord:
+        adapters = [{"sha256": sha256.hex(), "artist": artist}]
+        return a_record(tiny, sha256, external_id=name, adapters=adapters)
+
+    with session(Role.ATTRIBUTION) as opened:
+        first, second = log_images(opened, [of("chiyo", "hers"), of("amara", "not hers")])
+    assert (first.status, second.status) == (Status.RECORDED, Status.REFUSED)
+    assert second.reason == (
+        f"the adapter {sha256.hex()[:12]} belongs to chiyo, who was logged with it first, and not to amara: name its"
+        " owner"
+    )
+    with session(Role.ATTRIBUTION) as opened:
+        assert [one.status for one in log_images(opened, [of("amara", "still not")])] == [Status.REFUSED]
+    # Past ingestion the database refuses it too.
+    with session(Role.ATTRIBUTION) as opened:
+        log_images(opened, [a_record(tiny, sha256, external_id="bare", adapters=[])])
+        with pytest.raises(DBAPIError, match="belongs to another artist"):
+            opened.execute(
+                text("INSERT INTO attribution.image_adapter SELECT id, 1, :sha256, 1, 'amara'"
+                     " FROM attribution.image WHERE external_id = 'bare'"), {"sha256": sha256},
+            )  # fmt: skip
+        opened.rollback()
+    with session(Role.ATTRIBUTION) as opened:
+        merge_artists(opened, "chiyo", "amara", actor="mara", reason="one person")
+        assert [one.status for one in log_images(opened, [of("amara", "hers by now")])] == [Status.RECORDED]
+    worker.run(seconds=60, more=lambda: None)
+    with session(Role.ATTRIBUTION) as opened:
+        for name in ("hers", "hers by now"):
+            recorded = recorded_attribution(opened, name)
+            assert [share.player for share in recorded.shares] == ["C", "bruno", "amara"], name
+            assert "owner of an adapter" in write_page(full_page(recorded, redraw(recorded, tiny, range(8))))
+    with session(Role.AUDITOR) as opened:
+        rows = opened.execute(text("SELECT sha256, kind, artist_id FROM audit.materials")).all()
+        assert [tuple(row) for row in rows] == [(sha256.hex(), "adapter", "chiyo")]
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
+        ("UPDATE attribution.material SET artist = 'amara'", "append-only"),
         ("DELETE FROM attribution.image_adapter", "append-only"),
         ("UPDATE attribution.image_adapter SET artist = 'amara'", "append-only"),
         (
