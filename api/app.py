@@ -11,7 +11,19 @@ from api import documentation, problems
 from api.limits import AttemptLimit
 from api.metrics import Metrics
 from api.middleware import BodyLimit, Observed
-from api.routers import advances, catalogue, ingestion, monitoring, operations, portal, tax, tokens, webhooks
+from api.routers import (
+    advances,
+    catalogue,
+    claims,
+    disputes,
+    ingestion,
+    monitoring,
+    operations,
+    portal,
+    tax,
+    tokens,
+    webhooks,
+)
 from attribution.jobs import images_per_second, unfinished_jobs
 from database.engine import session
 from database.migrate import newest_revision
@@ -67,6 +79,8 @@ def create_app() -> FastAPI:
         operations.router,
         advances.router,
         tax.router,
+        claims.router,
+        disputes.router,
         webhooks.router,
         monitoring.router,
         documentation.router,

@@ -36,7 +36,8 @@ _SCOPE_TEXTS = {
     "runs:approve": "Approve periods (checker).",
     "payouts:write": "Prepare and submit payout batches (maker).",
     "payouts:approve": "Approve payout batches (checker).",
-    "statements:read": "Read one's own statements, lines, balances and payouts.",
+    "statements:read": "Read one's own statements, lines, balances, payouts and disputes.",
+    "disputes:write": "Dispute one's own statements.",
     "privacy:write": "Erase a person's data, or hand them out (command line).",
 }
 

@@ -36,6 +36,7 @@ SCOPES = (
     "payouts:write",
     "payouts:approve",
     "statements:read",
+    "disputes:write",
     "privacy:write",
 )
 """Everything a token can allow. A maker's and a checker's scope of the same thing never meet in one user."""

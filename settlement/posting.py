@@ -63,6 +63,7 @@ PAYABLE = Account("royalties_payable", "liability", "payee")
 UNCLAIMED = Account("suspense_unclaimed", "liability", "artist")
 PENDING = Account("suspense_pending", "liability")
 UNATTRIBUTED = Account("suspense_unattributed", "liability")
+DISPUTED = Account("suspense_disputed", "liability")
 CLEARING = Account("payout_clearing", "liability")
 RESERVE = Account("reserve", "liability", "payee")
 ADVANCES = Account("advances", "asset", "payee")
@@ -261,6 +262,22 @@ TAX_REMITTED = Rule(
     key="remittance:{remittance}",
     booking=Booking.EVENT,
 )
+CLAIM_OPENED = Rule(
+    "claim_opened",
+    "a third party claims what a payee is owed: the smaller of the claim and a balance above zero",
+    debit=(PAYABLE,),
+    credit=(DISPUTED,),
+    key="claim:{claim}:opened",
+    booking=Booking.EVENT,
+)
+CLAIM_DECIDED = Rule(
+    "claim_decided",
+    "an ownership claim is decided by two people: to the claimant, back to the payee, or a part to each",
+    debit=(DISPUTED,),
+    credit=(PAYABLE,),
+    key="claim:{claim}:decided",
+    booking=Booking.EVENT,
+)
 PAYOUT_RESERVED = Rule(
     "payout_reserved",
     "a payout is reserved, before the bank hears of it",
@@ -327,6 +344,8 @@ MATRIX: tuple[Rule, ...] = (
     REFUND_ROYALTIES,
     ADVANCE_PAID,
     TAX_REMITTED,
+    CLAIM_OPENED,
+    CLAIM_DECIDED,
     PAYOUT_RESERVED,
     PAYOUT_PAID,
     PAYOUT_REJECTED,
@@ -340,6 +359,9 @@ PAYMENT_KINDS = [
     rule.kind for rule in (PAYOUT_RESERVED, PAYOUT_PAID, PAYOUT_REJECTED, PAYOUT_RETURNED, PAYOUT_CORRECTED)
 ]
 """Kinds of journals that a statement lists as payments."""
+
+CLAIM_KINDS = [CLAIM_OPENED.kind, CLAIM_DECIDED.kind]
+"""Kinds of journals that a statement lists as ownership claims."""
 
 PAYOUT_OUTCOMES: Mapping[str, Rule] = MappingProxyType(
     {"paid": PAYOUT_PAID, "rejected": PAYOUT_REJECTED, "returned": PAYOUT_RETURNED}

@@ -328,6 +328,14 @@ JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace
 WHERE n.nspname = 'settlement' AND c.relkind = 'r' AND a.attname = 'payee_id' AND NOT a.attisdropped ORDER BY 1
 """
 _PAYEE_ROWS: Mapping[str, str] = {
+    "party.dispute_words": (
+        "SELECT to_jsonb(t) AS row FROM party.dispute_words AS t"
+        " JOIN settlement.dispute AS d ON d.id = t.dispute_id WHERE d.payee_id = :subject ORDER BY d.id"
+    ),
+    "settlement.dispute_answer": (
+        "SELECT to_jsonb(t) AS row FROM settlement.dispute_answer AS t"
+        " JOIN settlement.dispute AS d ON d.id = t.dispute_id WHERE d.payee_id = :subject ORDER BY d.id"
+    ),
     "party.party_version": (
         "SELECT to_jsonb(t) AS row FROM party.party_version AS t WHERE payee_id = :subject ORDER BY version"
     ),

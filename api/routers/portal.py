@@ -181,13 +181,14 @@ IMMUTABLE = "private, max-age=31536000, immutable"
 
 
 @contextmanager
-def _as_artist(asker: Principal) -> Iterator[Session]:
+def as_artist(asker: Principal) -> Iterator[Session]:
+    """A transaction of the role `portal`, bound to the token's user."""
     with session(Role.PORTAL) as opened:
         portal.act_for(opened, asker.user_id)
         yield opened
 
 
-def _not_kept(response: Response) -> None:
+def not_kept(response: Response) -> None:
     """What changes must not be shown from a browser's cache, nor to whoever sits there next."""
     response.headers["Cache-Control"] = "no-store"
 
@@ -195,9 +196,9 @@ def _not_kept(response: Response) -> None:
 @router.get("/v1/me", **allowing(), summary="Who am I?")
 def read_me(response: Response, asker: Asker) -> Me:
     """Your user name, what your token allows, and the payees whose statements you may read."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         found = portal.payees(opened)
-    _not_kept(response)
+    not_kept(response)
     return Me(
         username=asker.username,
         scopes=sorted(asker.scopes),
@@ -211,9 +212,9 @@ def read_me(response: Response, asker: Asker) -> Me:
 @router.get("/v1/balances", **allowing(SCOPE), summary="What am I owed now?")
 def read_balances(response: Response, asker: Asker) -> list[BalanceAnswer]:
     """The ledger's balance of each of your payees, and what of it would be paid now."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         found = portal.balances(opened)
-    _not_kept(response)
+    not_kept(response)
     return [
         BalanceAnswer(
             payee=view.payee_id,
@@ -230,9 +231,9 @@ def list_statements(
     request: Request, response: Response, asker: Asker, limit: Limit = 50, cursor: After = None
 ) -> Page[StatementSummary]:
     """Issued statements, newest first. They never change."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         found = portal.statements(opened, before=position(cursor), limit=limit + 1)
-    _not_kept(response)
+    not_kept(response)
     page = found[:limit]
     return Page(
         items=[
@@ -281,7 +282,7 @@ def read_statement(
 ) -> Response:
     """The statement's canonical body (RFC 8785), byte for byte as issued: its SHA-256 is the statement's identity."""
     statement_id = f"{period}/{payee}/{currency}"
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         sha256 = portal.statement_sha256(opened, statement_id)
         headers = {"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE}
         if _matches(if_none_match, sha256):
@@ -304,7 +305,7 @@ def list_lines(
     cursor: After = None,
 ) -> Page[LineAnswer]:
     """Every line that the statement adds up, in the order they were written. They never change."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         found = portal.statement_lines(
             opened, f"{period}/{payee}/{currency}", after=position(cursor) or 0, limit=limit + 1
         )
@@ -347,7 +348,7 @@ def read_file(
 ) -> Response:
     """The body with its proof (json), lines (csv) or sections (sections.csv) with totals, or what to print (pdf)."""
     statement_id = f"{period}/{payee}/{currency}"
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         content = statement_files(opened, statement_id, [format])[format]
     sha256 = hashlib.sha256(content).hexdigest()
     # Renderings stay the same bytes while the party's data and this release do, a proof until a checkpoint covers it:
@@ -371,9 +372,9 @@ def read_attribution(
     external_id: Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]+$")],
 ) -> ImageAttribution:
     """Your artists' shares of an image that earned you something; other artists stand together, without their names."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         view = portal.image_attribution(opened, external_id)
-    _not_kept(response)
+    not_kept(response)
     return ImageAttribution(
         image=view.image,
         model=view.model,
@@ -399,7 +400,7 @@ def read_attribution_page(
     external_id: Annotated[str, Path(min_length=1, max_length=200, pattern=r"^[^\x00]+$")],
 ) -> Response:
     """The same as a page that stands alone. The picture is in it where the platform's policy allows that."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         view = portal.image_attribution(opened, external_id)
         picture = artists_picture(opened, external_id) if get_settings().portal_pictures else None
     earned = [format_money(amount, currency) for currency, amount in view.earned]
@@ -411,9 +412,9 @@ def list_payouts(
     request: Request, response: Response, asker: Asker, limit: Limit = 50, cursor: After = None
 ) -> Page[PayoutAnswer]:
     """What was paid or why it was not, newest first, each with its newest state."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         found = portal.payouts(opened, before=position(cursor), limit=limit + 1)
-    _not_kept(response)
+    not_kept(response)
     page = found[:limit]
     return Page(
         items=[
@@ -436,9 +437,9 @@ def list_payouts(
 @router.get("/v1/holds", **allowing(SCOPE), summary="What stops my payouts")
 def read_holds(response: Response, asker: Asker) -> list[HoldAnswer]:
     """Holds on your payees, newest first, those that are over included."""
-    with _as_artist(asker) as opened:
+    with as_artist(asker) as opened:
         found = portal.holds(opened)
-    _not_kept(response)
+    not_kept(response)
     return [
         HoldAnswer(
             number=view.number,

@@ -360,8 +360,14 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "suspense ties to its lines",
-        "What lies unclaimed, pending and unattributed in the ledger is what the royalty lines say lies there.",
+        "What lies unclaimed, pending, unattributed and disputed in the ledger is what royalty lines and claims say.",
         "SELECT account, 'lines ' || lines_say, 'ledger ' || ledger_says FROM audit.suspense_tie_out",
+    ),
+    Check(
+        "claims moved what they say",
+        "Every ownership claim moved what it says into suspense, and what two people decided out of it, once; nothing "
+        "else is there.",
+        "SELECT key, account, found || ' instead of ' || expected FROM audit.claim_faults",
     ),
     Check(
         "payout clearing is zero",
@@ -411,8 +417,8 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "two people approved",
-        "Every closed period, every batch that was submitted and every advance that was paid was approved by another "
-        "person than made it, and is what was approved.",
+        "Every closed period, every batch that was submitted, every advance that was paid and every claim that was "
+        "decided was approved by another person than made it, and is what was approved.",
         """
         SELECT 'period ' || period_id, 'closed without approval of its draft' FROM audit.periods AS p
         WHERE state = 'closed' AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'period'
@@ -425,6 +431,10 @@ CHECKS: tuple[Check, ...] = (
         SELECT 'advance ' || advance_id, 'paid without approval' FROM audit.advances AS p
         WHERE paid_at IS NOT NULL AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'advance'
             AND a.subject = p.advance_id AND a.is_of_what_was_done AND a.maker = p.maker AND a.maker <> a.checker)
+        UNION ALL
+        SELECT 'claim ' || claim_id, 'decided without approval' FROM audit.ownership_claims AS p
+        WHERE decided_at IS NOT NULL AND NOT EXISTS (SELECT FROM audit.approvals AS a WHERE a.kind = 'ownership_claim'
+            AND a.subject = p.claim_id AND a.is_of_what_was_done AND p.opened_by <> a.checker AND a.maker <> a.checker)
         """,
     ),
     Check(

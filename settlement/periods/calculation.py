@@ -18,7 +18,7 @@ from settlement.periods.calendar import last_instant
 from settlement.periods.lines import LINE_INPUTS, LINE_OUTPUTS, LINE_STAGES, LINE_TABLES, Stage
 from settlement.periods.models import Period
 from settlement.periods.order import ORDER_INPUTS, ORDER_OUTPUTS, ORDER_STAGES, ORDER_TABLES
-from settlement.posting import PAYABLE, PAYMENT_KINDS
+from settlement.posting import CLAIM_KINDS, PAYABLE, PAYMENT_KINDS
 
 Progress = Callable[[str, int, int], None]
 """Told the stage's name, and how many of how many stages are done."""
@@ -47,6 +47,7 @@ def calculate_lines(session: Session, period: Period, progress: Progress | None 
         "content": CONTENT,
         "ppb": PPB,
         "payment_kinds": PAYMENT_KINDS,
+        "claim_kinds": CLAIM_KINDS,
     }
     connection = psycopg_connection(session)
     session.flush()

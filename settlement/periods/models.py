@@ -56,8 +56,15 @@ class Approval(Base):
     __tablename__ = "approval"
     __table_args__ = (
         UniqueConstraint("kind", "subject", "content_sha256"),
+        Index(
+            "approval_claim_decided_once",
+            "subject",
+            unique=True,
+            postgresql_where=text("kind = 'ownership_claim'"),
+        ),
         CheckConstraint(
-            "kind IN ('period', 'payout_batch', 'advance', 'payout_correction')", name="kind_known"
+            "kind IN ('period', 'payout_batch', 'advance', 'payout_correction', 'ownership_claim')",
+            name="kind_known",
         ),
         CheckConstraint("maker <> checker", name="maker_is_not_checker"),
         {"schema": "settlement"},

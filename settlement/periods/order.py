@@ -40,7 +40,8 @@ CREATE TEMP TABLE run_column (
     {", ".join(f"{name} bigint NOT NULL DEFAULT 0" for name in MOVEMENTS)},
     closing bigint NOT NULL GENERATED ALWAYS AS (opening + {" + ".join(MOVEMENTS)}) STORED
 ) ON COMMIT DROP;
-INSERT INTO pg_temp.run_column (payee_id, currency, payout, opening, royalties, late, adjustments, refunds, payments)
+INSERT INTO pg_temp.run_column (payee_id, currency, payout, opening, royalties, late, adjustments, refunds, claims,
+                                payments)
 WITH opening AS (
     -- Foreign columns close at 0; a statement of before there were columns may be in a foreign currency.
     SELECT DISTINCT ON (s.payee_id, s.currency) s.payee_id, s.currency, s.closing
@@ -53,17 +54,20 @@ movement AS (
     SELECT payee_id, currency, NULL::numeric AS opening, sum(amount) FILTER (WHERE kind = 'royalty') AS royalties,
            sum(amount) FILTER (WHERE kind = 'refund') AS refunds,
            sum(amount) FILTER (WHERE kind NOT IN ('royalty', 'refund')) AS late,
-           NULL::numeric AS adjustments, NULL::numeric AS payments, true AS active
+           NULL::numeric AS adjustments, NULL::numeric AS claims, NULL::numeric AS payments, true AS active
     FROM pg_temp.run_line WHERE payee_id IS NOT NULL GROUP BY payee_id, currency
     UNION ALL
-    SELECT payee_id, currency, NULL, NULL, NULL, NULL, sum(amount) FILTER (WHERE NOT kind = ANY(%(payment_kinds)s)),
+    SELECT payee_id, currency, NULL, NULL, NULL, NULL,
+           sum(amount) FILTER (WHERE NOT (kind = ANY(%(payment_kinds)s) OR kind = ANY(%(claim_kinds)s))),
+           sum(amount) FILTER (WHERE kind = ANY(%(claim_kinds)s)),
            sum(amount) FILTER (WHERE kind = ANY(%(payment_kinds)s)), true
     FROM pg_temp.run_payment GROUP BY payee_id, currency
     UNION ALL
-    SELECT payee_id, currency, closing, NULL, NULL, NULL, NULL, NULL, closing <> 0 FROM opening
+    SELECT payee_id, currency, closing, NULL, NULL, NULL, NULL, NULL, NULL, closing <> 0 FROM opening
 )
 SELECT m.payee_id, m.currency, p.currency, coalesce(sum(opening), 0), coalesce(sum(royalties), 0),
-       coalesce(sum(late), 0), coalesce(sum(adjustments), 0), coalesce(sum(refunds), 0), coalesce(sum(payments), 0)
+       coalesce(sum(late), 0), coalesce(sum(adjustments), 0), coalesce(sum(refunds), 0), coalesce(sum(claims), 0),
+       coalesce(sum(payments), 0)
 FROM movement AS m JOIN settlement.payee AS p ON p.payee_id = m.payee_id
 GROUP BY m.payee_id, m.currency, p.currency HAVING bool_or(active);
 ANALYZE pg_temp.run_column

@@ -22,7 +22,14 @@ from settlement.fx import TRILLION
 from settlement.payees import party_digests
 from settlement.periods.calendar import last_instant
 from settlement.periods.models import Period
-from settlement.posting import ADVANCE_PAID, PAYABLE, PAYMENT_KINDS, REFUND_ROYALTIES, STATEMENT
+from settlement.posting import (
+    ADVANCE_PAID,
+    CLAIM_KINDS,
+    PAYABLE,
+    PAYMENT_KINDS,
+    REFUND_ROYALTIES,
+    STATEMENT,
+)
 from settlement.rates import PlatformVersion, platform_at
 from settlement.statements.body import (
     MOVEMENTS,
@@ -215,6 +222,7 @@ class _Sections:
         self._digests = _digests(session)
         self._refunds = self._grouped(_REFUNDS, self._refund)
         self._payments = self._grouped(_PAYMENTS, Entry)
+        self._claims = self._grouped(_CLAIMS, Entry)
         self._adjustments = self._grouped(_ADJUSTMENTS, Adjustment)
         self._steps = {name: self._grouped(query, self._step) for name, query in _STEPS.items()}
         self._conversions = self._grouped(_CONVERSIONS, Conversion)
@@ -280,6 +288,7 @@ class _Sections:
             entries=Entries(
                 refunds=tuple(self._refunds[account]),
                 payments=tuple(self._payments[account]),
+                claims=tuple(self._claims[account]),
                 **{name: tuple(entries[account]) for name, entries in self._steps.items()},
             ),
             holds=holds,
@@ -340,6 +349,7 @@ class _Sections:
             "top": TOP_IMAGES,
             "zone": self._period.zone,
             "payment_kinds": PAYMENT_KINDS,
+            "claim_kinds": CLAIM_KINDS,
         }
         return psycopg_connection(self._session).execute(query, parameters).fetchall()
 
@@ -487,13 +497,18 @@ SELECT m.payee_id, c.payout, m.day, m.key, m.currency, m.amount
 FROM pg_temp.run_payment AS m JOIN pg_temp.run_column AS c ON c.payee_id = m.payee_id AND c.currency = m.currency
 WHERE m.amount <> 0 AND m.kind = ANY(%(payment_kinds)s)
 """
-# A journal that is no payout: what it reverses, or what it posts by itself.
+_CLAIMS = """
+SELECT m.payee_id, c.payout, m.day, m.key, m.currency, m.amount
+FROM pg_temp.run_payment AS m JOIN pg_temp.run_column AS c ON c.payee_id = m.payee_id AND c.currency = m.currency
+WHERE m.amount <> 0 AND m.kind = ANY(%(claim_kinds)s)
+"""
+# A journal that is neither a payout's nor a claim's: what it reverses, or what it posts by itself.
 _ADJUSTMENTS = """
 SELECT m.payee_id, c.payout, m.key, coalesce(m.reversed, m.key), coalesce(m.reversed_in, %(period)s), m.currency,
        CASE WHEN m.reversed IS NULL THEN 0 ELSE -m.amount END,
        CASE WHEN m.reversed IS NULL THEN m.amount ELSE 0 END, m.amount, m.kind
 FROM pg_temp.run_payment AS m JOIN pg_temp.run_column AS c ON c.payee_id = m.payee_id AND c.currency = m.currency
-WHERE m.amount <> 0 AND NOT m.kind = ANY(%(payment_kinds)s)
+WHERE m.amount <> 0 AND NOT (m.kind = ANY(%(payment_kinds)s) OR m.kind = ANY(%(claim_kinds)s))
 """
 # What each step of the order at close moved, by the key of what it moved.
 _STEPS = {

@@ -33,6 +33,8 @@ HAPPENS = {
     "a payout is rejected",
     "a payout is returned",
     *(f"{currency} is paid out" for currency in ("EUR", "USD", "JPY", "KWD")),
+    "a claim takes",
+    "a claim gives",
     "a balance is below zero",
     "a balance is held",
     "a balance is below the minimum",
@@ -59,6 +61,8 @@ def happened(books: Books) -> set[str]:
             ):
                 if column.moves[item] > 0:
                     found.add(words)
+            if column.moves["claims"]:
+                found.add("a claim gives" if column.moves["claims"] > 0 else "a claim takes")
             if column.moves["recoupment"]:
                 found.add("an advance is recouped")
             if column.closing < 0:

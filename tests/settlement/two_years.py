@@ -26,6 +26,7 @@ from database.roles import Role
 from settlement import posting
 from settlement.advances import approve_advance, pay_advance, record_advance
 from settlement.audit.verify import verify
+from settlement.claims import approve_decision, carry_out, open_claim, propose_decision
 from settlement.contracts import Contract, record_contracts
 from settlement.fx import TRILLION, FxRate, record_fx_rates
 from settlement.ledger import Entry, balances, post
@@ -48,7 +49,7 @@ from tests.settlement.oracle.division import divide
 from tests.settlement.oracle.recompute import ITEMS, Books
 from tests.settlement.payouts.desk import digests, files
 
-NO_SERVICE_YET: tuple[type[told.Event], ...] = (told.Adjustment, told.Claim, told.ClaimDecided)
+NO_SERVICE_YET: tuple[type[told.Event], ...] = (told.Adjustment,)
 """What the oracle knows and no service does yet: an action of `TwoYears.ACTIONS` for each, once there is one."""
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -143,6 +144,7 @@ class TwoYears:
         self.attempts: dict[str, str] = {}
         self.holds: dict[int, str] = {}
         self.withheld: Counter[tuple[str, str]] = Counter()
+        self.claims: dict[str, tuple[str, str, int]] = {}
 
     # Small things ----------------------------------------------------------------------------------------------------
 
@@ -640,6 +642,49 @@ class TwoYears:
             )
         )
 
+    def claim(self) -> None:
+        """Of a payee's balance by another; seldom by somebody who is no payee, or in a currency that nobody is owed."""
+        payee = self.rng.choice(list(PAYEES))
+        claimant = self.rng.choice([*sorted(PAYEES.keys() - {payee}), "stranger"])
+        currency = self.rng.choice([PAYEES[payee]] * 5 + ["EUR", "NOK"])
+        name, amount, at = self.name("claim"), self.amount(), self.earlier()
+        with session(Role.SETTLEMENT) as opened:
+            moved = open_claim(
+                opened,
+                name,
+                payee,
+                claimant,
+                amount,
+                currency,
+                reason="test",
+                evidence="file",
+                claimed_at=at,
+                actor="mara",
+            ).moved_micros
+        self.claims[name] = payee, claimant, moved
+        self.tell(
+            told.Claim(at=at, recorded=self.tick(), claim=name, payee=payee, currency=currency, amount=amount)
+        )
+
+    def decide(self) -> None:
+        """For the payee, for the claimant, or between them."""
+        if not self.claims:
+            return
+        name = self.rng.choice(list(self.claims))
+        payee, claimant, moved = self.claims.pop(name)
+        awarded = 0 if claimant == "stranger" else self.rng.choice([0, moved, self.rng.randrange(moved + 1)])
+        at = self.moment()
+        with session(Role.SETTLEMENT) as opened:
+            digest = propose_decision(opened, name, awarded, reason="test", maker="mara").content_sha256
+        with session(Role.APPROVER) as opened:
+            approve_decision(opened, name, digest, checker="chen")
+        with session(Role.SETTLEMENT) as opened:
+            assert carry_out(opened, name, decided_at=at, actor="mara") == (moved > 0)
+        winner, given_back = (claimant, moved - awarded) if awarded else (payee, 0)
+        self.tell(
+            told.ClaimDecided(at=at, recorded=self.tick(), claim=name, winner=winner, given_back=given_back)
+        )
+
     def hold(self) -> None:
         payee = self.rng.choice(list(PAYEES))
         with session(Role.PAYER) as opened:
@@ -741,6 +786,8 @@ class TwoYears:
             "advance": (3, advance),
             "cash": (2, cash),
             "remit": (1, remit),
+            "claim": (2, claim),
+            "decide": (2, decide),
             "hold": (1, hold),
             "release": (2, release),
             "pay": (4, pay),

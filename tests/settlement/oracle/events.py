@@ -232,10 +232,11 @@ class Claim(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimDecided(Event):
-    """Who was right."""
+    """Who was right; and what of it goes to the payee all the same."""
 
     claim: str
     winner: str
+    given_back: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -264,9 +264,11 @@ class Books:
                     event, key, "claim", event.currency, suspense_disputed=-moved, **{account[0]: moved}
                 )
             case ClaimDecided():
-                (_, currency), moved = self._claims[event.claim]
-                key, winner = f"claim:{event.claim}:decided", f"royalties_payable:{event.winner}"
-                self._post(event, key, "claim", currency, suspense_disputed=moved, **{winner: -moved})
+                (payee, currency), moved = self._claims[event.claim]
+                moves = {payee: -event.given_back}
+                moves[f"royalties_payable:{event.winner}"] = event.given_back - moved
+                key = f"claim:{event.claim}:decided"
+                self._post(event, key, "claim", currency, suspense_disputed=moved, **moves)
             case Cash():
                 amount = event.amount
                 self._post(

@@ -55,6 +55,11 @@ def _books(module_database: str) -> None:
             " SELECT payee_id, 'x', 'ann', now() FROM access.payee_access;"
             "INSERT INTO settlement.hold_release (hold_id, reason, actor, released_at)"
             " SELECT id, 'x', 'ann', now() FROM settlement.hold;"
+            "INSERT INTO settlement.dispute (payee_id, statement_id, about)"
+            " SELECT payee_id, statement_id, 'statement' FROM settlement.statement;"
+            "INSERT INTO settlement.dispute_answer (dispute_id, outcome, reason, actor)"
+            " SELECT id, 'rejected', 'x', 'ann' FROM settlement.dispute;"
+            "INSERT INTO party.dispute_words SELECT id, payee_id || ' says' FROM settlement.dispute;"
             "INSERT INTO settlement.statement_column"
             " SELECT period_id, payee_id, 'USD', statement_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM settlement.statement"
         )
