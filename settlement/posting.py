@@ -188,7 +188,7 @@ CONTENT_SHARE = Rule(
 )
 STATEMENT = Rule(
     "statement",
-    "a statement: royalties of a payee, and what leaves suspense for her",
+    "a statement: royalties and adjustments of a payee, and what leaves suspense for her",
     debit=(EXPENSE, PENDING, UNCLAIMED, UNATTRIBUTED),
     credit=(PAYABLE,),
     key="statement:{period}:{payee}:{currency}",
@@ -269,6 +269,15 @@ CLAIM_OPENED = Rule(
     credit=(DISPUTED,),
     key="claim:{claim}:opened",
     booking=Booking.EVENT,
+CORRECTED_SUSPENSE = Rule(
+    "adjustment",
+    "corrections of what lies unclaimed or unattributed; those of payees are in their statements' journals",
+    debit=(EXPENSE, UNCLAIMED, UNATTRIBUTED),
+    credit=(UNCLAIMED, UNATTRIBUTED),
+    key="run:{period}:adjustments:{currency}",
+    booking=Booking.RUN,
+    either_sign=True,
+)
 )
 CLAIM_DECIDED = Rule(
     "claim_decided",
@@ -372,6 +381,7 @@ PAYOUT_OUTCOMES: Mapping[str, Rule] = MappingProxyType(
 def page() -> str:
     """The matrix as a page of documentation, in Markdown."""
     accounts = sorted(
+    CORRECTED_SUSPENSE,
         {account for rule in MATRIX for account in (*rule.debit, *rule.credit)}, key=lambda a: a.form
     )
 

@@ -49,9 +49,9 @@ _UNCLAIMED = text(
     ) AS h
     CROSS JOIN LATERAL (
         SELECT min(l.period_id) AS since FROM settlement.royalty_line AS l
-        WHERE l.player = h.artist_id COLLATE "default" AND l.destination = 'unclaimed' AND l.kind <> 'refund'
+        WHERE l.player = h.artist_id COLLATE "default" AND l.destination = 'unclaimed' AND l.amount_micros > 0
             AND NOT EXISTS (SELECT FROM settlement.royalty_line AS m
-                            WHERE m.sale_id = l.sale_id AND m.kind = 'late' AND m.corrects = l.id)
+                            WHERE m.sale_id = l.sale_id AND m.kind IN ('late', 'adjustment') AND m.corrects = l.id)
     ) AS w
     LEFT JOIN LATERAL (
         SELECT v.fallback_after_periods FROM settlement.platform_version AS v WHERE v.valid_from <= now()

@@ -6,8 +6,9 @@ calculation for review and a close are the same code.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -49,20 +50,33 @@ def calculate_lines(session: Session, period: Period, progress: Progress | None 
         "payment_kinds": PAYMENT_KINDS,
         "claim_kinds": CLAIM_KINDS,
     }
+    clear_tables(session)
+    run_stages(session, _STAGES, parameters, progress)
+
+
+def clear_tables(session: Session) -> None:
+    """Drop what an earlier run of the same transaction left in temporary tables."""
     connection = psycopg_connection(session)
     session.flush()
     # Sorts and hashes of one run stay in memory; the setting ends with the transaction.
     connection.execute("SET LOCAL work_mem = '64MB'")
     connection.execute(f"DROP TABLE IF EXISTS {', '.join(f'pg_temp.{name}' for name in _TABLES)}")
-    for number, (stage, statements, check) in enumerate(_STAGES):
+
+
+def run_stages(
+    session: Session, stages: Sequence[Stage], parameters: Mapping[str, Any], progress: Progress | None = None
+) -> None:
+    """Run stages one after the other: each one's statements, then what must hold after them."""
+    connection = psycopg_connection(session)
+    for number, (stage, statements, check) in enumerate(stages):
         if progress is not None:
-            progress(stage, number, len(_STAGES))
+            progress(stage, number, len(stages))
         for statement in statements:
             connection.execute(statement, parameters)
         if check is not None:
             check(session)
     if progress is not None:
-        progress("calculated", len(_STAGES), len(_STAGES))
+        progress("calculated", len(stages), len(stages))
 
 
 def inputs_digest(session: Session) -> bytes:
@@ -70,25 +84,26 @@ def inputs_digest(session: Session) -> bytes:
 
     Each table's rows in COPY's text format, in the order of their natural keys, after a line with its name.
     """
-    return _digest(session, _INPUTS)
+    return digest(session, _INPUTS)
 
 
 def lines_digest(session: Session) -> bytes:
     """SHA-256 over everything that came out of it: slices, lines and summaries."""
-    return _digest(session, _OUTPUTS)
+    return digest(session, _OUTPUTS)
 
 
-def _digest(session: Session, queries: Mapping[str, str]) -> bytes:
-    digest = hashlib.sha256()
+def digest(session: Session, queries: Mapping[str, str]) -> bytes:
+    """SHA-256 over the rows of queries in COPY's text format, each after a line with its name."""
+    found = hashlib.sha256()
     connection = psycopg_connection(session)
     connection.execute("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'")
     with connection.cursor() as cursor:
         for name, query in queries.items():
-            digest.update(f"{name}\n".encode())
+            found.update(f"{name}\n".encode())
             with cursor.copy(f"COPY ({query}) TO STDOUT") as copy:
                 for block in copy:
-                    digest.update(block)
-    return digest.digest()
+                    found.update(block)
+    return found.digest()
 
 
 _TABLES = (*LINE_TABLES, "run_payment", *ORDER_TABLES)

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from database.engine import psycopg_connection
 from database.errors import Conflict
 from settlement.ledger import append, keep_writers_out, seal, sequence_journals
-from settlement.periods.approval import approval_of, compute_draft, draft_of
+from settlement.periods.adjustments import ADJUSTMENT_WRITES
+from settlement.periods.approval import Draft, approval_of, compute_draft, draft_of
 from settlement.periods.calculation import Progress
 from settlement.periods.calendar import find_period, require_earlier_closed
 from settlement.periods.frozen import freeze
@@ -166,7 +167,7 @@ _WRITE = (
                                              distribution_key)
         SELECT %(period)s, kind, sale_id, player, destination, payee_id, amount, currency, attribution_id, share_ppb,
                contract_version_id, split_ppb, distribution_key
-        FROM pg_temp.run_line WHERE kind NOT IN ('refund', 'late')
+        FROM pg_temp.run_line WHERE kind NOT IN ('refund', 'late', 'adjustment')
         ORDER BY sale, player NULLS FIRST, payee_id NULLS FIRST
         """,
     ),
@@ -212,3 +213,4 @@ _WRITE = (
     *ORDER_WRITES,
     ("analysing", "ANALYZE settlement.sale_slice, settlement.royalty_line"),
 )
+    *ADJUSTMENT_WRITES,

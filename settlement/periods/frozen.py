@@ -50,6 +50,10 @@ TABLES = (
     "settlement.tax_reversal",
     "settlement.recoupment",
     "settlement.statement_column",
+    "settlement.correction",
+    "settlement.correction_sale",
+    "settlement.correction_contract",
+    "settlement.correction_application",
 )
 """The tables that are frozen, in the order of their leaves."""
 

@@ -8,6 +8,7 @@ from settlement.posting import (
     ADVANCES,
     CONTENT_SHARE,
     CONVERSION,
+    CORRECTED_SUSPENSE,
     EXPENSE,
     FX_POSITION,
     PAYABLE,
@@ -39,6 +40,7 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
     | royalty, pending, unattributed | royalty expense | payee, or suspense: unclaimed, pending, unattributed |
     | late | suspense, where the corrected line's money lies | payee, or suspense: unclaimed, unattributed |
     | refund (an amount below zero) | royalty expense | where the corrected line's money lies |
+    | adjustment (of either sign), amount by hand | royalty expense | payee, or suspense: unclaimed, unattributed |
 
     Behind them, in the same journals, a line of its own for each step of the order at close: reserve, tax, conversion,
     recoupment. What a refund takes from a reserve, it does not take from the payable.
@@ -52,6 +54,8 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
     # The first that fits. Each rule with the condition under which a line is its own.
     rules = (
         (REFUND_ROYALTIES, "l.refund IS NOT NULL"),
+        (CORRECTED_SUSPENSE, "l.adjusts AND l.payee_id IS NULL"),
+        (STATEMENT, "l.adjusts"),
         (CONTENT_SHARE, "l.payee_id IS NOT NULL AND l.content"),
         (STATEMENT, "l.payee_id IS NOT NULL"),
         (UNCLAIMED_SHARE, "l.destination = 'unclaimed'"),
@@ -87,7 +91,7 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
                    side.amount
             FROM (
                 SELECT l.source, l.destination, l.currency, l.payee_id, l.player = '{CONTENT}' AS content,
-                       r.external_id AS refund,
+                       r.external_id AS refund, l.kind = 'adjustment' AS adjusts,
                        CASE WHEN 'unclaimed' IN (l.source, l.destination) THEN l.player END AS player,
                        sum(l.amount_micros) AS amount
                 FROM (
@@ -99,7 +103,12 @@ def post_run(session: Session, period_id: str, *, actor: str, approved_by: str |
                     JOIN settlement.royalty_line AS o ON o.id = l.corrects
                     WHERE l.period_id = %(period_id)s AND l.kind = 'late'
                 ) AS l LEFT JOIN settlement.refund AS r ON r.id = l.refund_id
-                GROUP BY 1, 2, 3, 4, 5, 6, 7
+                GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+                UNION ALL
+                SELECT '', 'payee', c.currency, c.payee_id, false, NULL, true, NULL, sum(c.amount_micros)
+                FROM settlement.correction AS c
+                JOIN settlement.correction_application AS a ON a.correction_id = c.correction_id
+                WHERE a.period_id = %(period_id)s AND c.kind = 'manual' GROUP BY c.currency, c.payee_id
             ) AS l CROSS JOIN period AS p
             LEFT JOIN settlement.payee AS y ON y.payee_id = l.payee_id
             CROSS JOIN LATERAL (VALUES

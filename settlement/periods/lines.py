@@ -19,8 +19,18 @@ from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
 from database.errors import Conflict
-from settlement.allocation import CONTENT, largest_remainder, spread_content
+from settlement.allocation import largest_remainder, spread_content
 from settlement.money import PPB
+from settlement.periods.adjustments import (
+    ADJUSTMENT_INPUTS,
+    ADJUSTMENT_TABLES,
+    ADJUSTMENTS,
+    CORRECTED,
+    CORRECTIONS,
+    LIVE,
+    NOT_ADJUSTED,
+)
+from settlement.periods.division import VERSIONS, divide
 from settlement.posting import UNCLAIMED
 
 Check = Callable[[Session], None]
@@ -44,7 +54,7 @@ def _given_shares(session: Session) -> None:
         connection.cursor(row_factory=tuple_row)
         .execute(
             "SELECT -id, content_to, distribution_key, weights FROM settlement.rate_card_version"
-            " WHERE -id IN (SELECT table_of FROM pg_temp.run_sale)"
+            " WHERE -id IN (SELECT table_of FROM pg_temp.run_sale UNION SELECT table_of FROM pg_temp.run_corrected)"
         )
         .fetchall()
     )
@@ -69,6 +79,13 @@ def _check_conserved(session: Session) -> None:
         raise ValueError(f"sale {row[0]} pays {row[1]} micros, but its lines sum to {row[2]}")
 
 
+def _check_adjusted(session: Session) -> None:
+    """What corrections give must be what they take, or what is left of a corrected slice, to the micro."""
+    row = psycopg_connection(session).execute(NOT_ADJUSTED).fetchone()
+    if row is not None:
+        raise ValueError(f"sale {row[0]} is corrected to {row[1]} micros, but its adjustments give {row[2]}")
+
+
 LINE_TABLES = (
     "run_sale",
     "run_pending",
@@ -80,28 +97,21 @@ LINE_TABLES = (
     "run_line",
     "run_refund",
     "run_release",
+    *ADJUSTMENT_TABLES,
 )
 """The temporary tables that the stages here make."""
 
-# Versions with their ends: the next version's start.
-_VERSIONS = """
-    platform AS (
-        SELECT *, lead(valid_from, 1, 'infinity') OVER (ORDER BY valid_from) AS valid_to
-        FROM settlement.platform_version
-    ),
-    card AS (
-        SELECT *, lead(valid_from, 1, 'infinity') OVER (PARTITION BY rate_card_id ORDER BY valid_from) AS valid_to
-        FROM settlement.rate_card_version
-    ),
-    contract AS (
-        SELECT *, lead(valid_from, 1, 'infinity') OVER (PARTITION BY artist_id ORDER BY valid_from) AS valid_to
-        FROM settlement.contract_version
-    )"""
 
-# The period's sales: those that ended up in no earlier one.
-_SALES = f"""
+def sales_with_terms(card: str, which: str) -> str:
+    """A statement that makes `run_sale`: sales with terms and base, their slices to come.
+
+    Args:
+        card: joins to the sale `s` and the platform's terms `p` the rate card's version `k`.
+        which: the condition that selects the sales.
+    """
+    return f"""
 CREATE TEMP TABLE run_sale ON COMMIT DROP AS
-WITH {_VERSIONS}
+WITH {VERSIONS}
 SELECT s.id AS sale_id, s.external_id COLLATE "C" AS sale, s.image_id, s.sold_at, s.price_micros AS price, s.currency,
        to_char(s.sold_at AT TIME ZONE %(zone)s, 'YYYY-MM') AS usage_period,
        p.model_developer_id, k.id AS rate_card_version_id, k.model, k.rate_ppb, k.fee_micros,
@@ -114,11 +124,18 @@ SELECT s.id AS sale_id, s.external_id COLLATE "C" AS sale, s.image_id, s.sold_at
        NULL::bigint AS slice
 FROM settlement.sale AS s
 LEFT JOIN platform AS p ON s.sold_at >= p.valid_from AND s.sold_at < p.valid_to
-LEFT JOIN card AS k ON k.rate_card_id = coalesce(s.rate_card_id, p.default_rate_card_id)
-    AND s.sold_at >= k.valid_from AND s.sold_at < k.valid_to
-WHERE s.sold_at < %(ends_at)s AND s.recorded_at < %(cut_off)s
-    AND NOT EXISTS (SELECT FROM settlement.sale_slice AS c WHERE c.sale_id = s.id)
+{card}
+WHERE {which}
 """  # noqa: S608  (made of constants)
+
+
+# Those of the period that ended up in no earlier one.
+_SALES = sales_with_terms(
+    """LEFT JOIN card AS k ON k.rate_card_id = coalesce(s.rate_card_id, p.default_rate_card_id)
+    AND s.sold_at >= k.valid_from AND s.sold_at < k.valid_to""",
+    """s.sold_at < %(ends_at)s AND s.recorded_at < %(cut_off)s
+    AND NOT EXISTS (SELECT FROM settlement.sale_slice AS c WHERE c.sale_id = s.id)""",
+)
 
 _WITHOUT_TERMS = """
 SELECT count(*), min(sale), min(sold_at)::date FROM pg_temp.run_sale
@@ -127,7 +144,7 @@ WHERE model_developer_id IS NULL OR rate_card_version_id IS NULL OR fee_currency
 
 # A pool is floored, then divided over its sales by base; a sale of its own is floored and not below the guarantee, or
 # pays the fee.
-_SLICES = """
+SLICES = """
 UPDATE pg_temp.run_sale AS s SET slice = d.slice FROM (
     SELECT sale_id, coalesce(fee_micros, greatest(div(base::numeric * rate_ppb, %(ppb)s)::bigint, minimum_micros))
                AS slice
@@ -155,7 +172,7 @@ UPDATE pg_temp.run_sale AS s SET slice = d.slice FROM (
 # Slices of earlier periods that still wait for their image's attribution, as far as refunds have left them.
 _PENDING = f"""
 CREATE TEMP TABLE run_pending ON COMMIT DROP AS
-WITH {_VERSIONS}
+WITH {VERSIONS}
 SELECT l.id AS line_id, l.sale_id, s.external_id COLLATE "C" AS sale, s.image_id, s.sold_at, l.currency,
        p.model_developer_id, k.content_to, k.distribution_key,
        coalesce(k.public_domain_payee_id, p.model_developer_id) AS public_domain_to,
@@ -195,6 +212,9 @@ SELECT DISTINCT a.attribution_id, a.status, w.content_to, w.distribution_key
 FROM (SELECT image_id, content_to, distribution_key FROM pg_temp.run_sale WHERE table_of IS NULL
       UNION ALL SELECT image_id, content_to, distribution_key FROM pg_temp.run_pending) AS w
 JOIN pg_temp.run_attribution AS a ON a.image_id = w.image_id
+UNION
+SELECT a.id, a.status, c.content_to, c.distribution_key
+FROM pg_temp.run_corrected AS c JOIN attribution.attribution AS a ON a.id = c.attribution_id WHERE c.table_of IS NULL
 """
 
 # ... with content's share spread over the artists, or equal among the artists that were recognised: largest remainder.
@@ -241,7 +261,7 @@ CREATE TEMP TABLE run_line (
     attribution_id bigint, share_ppb bigint, contract_version_id bigint, split_ppb bigint,
     distribution_key text NOT NULL, refund_id bigint, refund text COLLATE "C", corrects bigint,
     -- Kind of the line that a refund takes back: of this run where `corrects` is not known yet.
-    corrects_kind text, platform_version_id bigint
+    corrects_kind text, platform_version_id bigint, correction_id text COLLATE "C"
 ) ON COMMIT DROP
 """
 
@@ -261,67 +281,10 @@ _POTS = """
 CREATE TEMP TABLE run_pot ON COMMIT DROP AS
 SELECT 'royalty' AS kind, s.sale_id, s.sale, s.slice AS amount, s.currency, a.attribution_id,
        coalesce(s.table_of, a.attribution_id) AS basis, s.content_to, s.distribution_key, s.model_developer_id,
-       s.public_domain_to, s.sold_at, NULL::bigint AS corrects
+       s.public_domain_to, s.sold_at, NULL::bigint AS corrects, NULL::text AS correction_id
 FROM pg_temp.run_sale AS s LEFT JOIN pg_temp.run_attribution AS a ON a.image_id = s.image_id AND s.table_of IS NULL
 WHERE s.slice > 0 AND coalesce(s.table_of, a.attribution_id) IS NOT NULL
 """
-
-# Each amount over the image's players, then each player's amount over her payees: largest remainder, twice.
-_DIVIDE = f"""
-CREATE TEMP TABLE run_part ON COMMIT DROP AS
-SELECT kind, sale_id, sale, currency, attribution_id, distribution_key, model_developer_id, public_domain_to, sold_at,
-       corrects, player, share,
-       (part + CASE WHEN row_number() OVER (PARTITION BY sale_id ORDER BY rest DESC, player) <= missing
-                    THEN 1 ELSE 0 END)::bigint AS amount
-FROM (
-    SELECT *, amount - sum(part) OVER (PARTITION BY sale_id) AS missing
-    FROM (
-        SELECT p.*, h.player, h.share, div(p.amount::numeric * h.share, %(ppb)s) AS part,
-               mod(p.amount::numeric * h.share, %(ppb)s) AS rest
-        FROM pg_temp.run_pot AS p
-        JOIN pg_temp.run_share AS h ON h.basis = p.basis AND h.content_to = p.content_to
-            AND h.distribution_key = p.distribution_key
-    ) AS parts
-) AS counted;
-ANALYZE pg_temp.run_part;
-WITH {_VERSIONS},
-holder AS (
-    SELECT p.*, c.id AS contract_version_id, h.destination, h.payee_id COLLATE "C" AS payee_id, h.split_ppb
-    FROM pg_temp.run_part AS p
-    LEFT JOIN contract AS c ON c.artist_id = p.player AND c.status <> 'ended'
-        AND p.sold_at >= c.valid_from AND p.sold_at < c.valid_to
-    CROSS JOIN LATERAL (
-        SELECT 'payee' AS destination, p.model_developer_id AS payee_id, {PPB} AS split_ppb WHERE p.player = '{CONTENT}'
-        UNION ALL
-        SELECT 'payee', s.payee_id, s.share_ppb FROM settlement.contract_split AS s WHERE s.contract_version_id = c.id
-        UNION ALL
-        SELECT 'payee', p.public_domain_to, {PPB} WHERE c.status = 'public_domain'
-        UNION ALL
-        SELECT 'unattributed', NULL, NULL WHERE c.status = 'opted_out'
-        UNION ALL
-        -- An artist without a contract: her share waits for her.
-        SELECT 'unclaimed', NULL, NULL WHERE p.player <> '{CONTENT}' AND c.id IS NULL
-    ) AS h
-    WHERE p.amount > 0
-)
-INSERT INTO pg_temp.run_line (kind, sale_id, sale, player, destination, payee_id, amount, currency, attribution_id,
-                              share_ppb, contract_version_id, split_ppb, distribution_key, corrects)
-SELECT kind, sale_id, sale, player, destination, payee_id, got, currency, attribution_id, share, contract_version_id,
-       split_ppb, distribution_key, corrects
-FROM (
-    SELECT *, (part + CASE WHEN row_number() OVER (PARTITION BY sale_id, player ORDER BY rest DESC, payee_id) <= missing
-                           THEN 1 ELSE 0 END)::bigint AS got
-    FROM (
-        SELECT *, amount - sum(part) OVER (PARTITION BY sale_id, player) AS missing
-        FROM (
-            SELECT *, div(amount::numeric * coalesce(split_ppb, {PPB}), {PPB}) AS part,
-                   mod(amount::numeric * coalesce(split_ppb, {PPB}), {PPB}) AS rest
-            FROM holder
-        ) AS parts
-    ) AS counted
-) AS lines WHERE got > 0;
-DROP TABLE pg_temp.run_part, pg_temp.run_pot
-"""  # noqa: S608  (made of constants)
 
 # The period's refunds, each with what was refunded of the same sale before it.
 _REFUNDS = """
@@ -337,8 +300,9 @@ WHERE r.refunded_at < %(ends_at)s AND r.recorded_at < %(cut_off)s
 """
 
 # Every line of a refunded sale is taken back in proportion, cumulatively: the lines of this run, and those of earlier
-# ones that hold the money. A late line was made net of the refunds before it, so it counts from then.
-_REVERSALS = """
+# ones that hold the money. A late line, or one that a correction gave, was made net of the refunds before it, so it
+# counts from then.
+_REVERSALS = f"""
 INSERT INTO pg_temp.run_line (kind, sale_id, sale, player, destination, payee_id, amount, currency, attribution_id,
                               share_ppb, contract_version_id, split_ppb, distribution_key, refund_id, refund, corrects,
                               corrects_kind, platform_version_id)
@@ -354,21 +318,20 @@ JOIN (
     UNION ALL
     SELECT l.id, l.kind, l.sale_id, l.player, l.destination, l.payee_id, l.amount_micros, l.currency, l.attribution_id,
            l.share_ppb, l.contract_version_id, l.split_ppb, l.distribution_key, l.platform_version_id,
-           CASE WHEN l.kind = 'late' THEN coalesce((
+           CASE WHEN l.kind IN ('late', 'adjustment') THEN coalesce((
                SELECT sum(b.refunded_micros) FROM settlement.refund_reversal AS b
                JOIN settlement.period AS q ON q.period_id = b.period_id
                JOIN settlement.period AS m ON m.period_id = l.period_id
                WHERE b.sale_id = l.sale_id AND q.ends_at <= m.ends_at), 0) ELSE 0 END
     FROM settlement.royalty_line AS l
-    WHERE l.sale_id IN (SELECT sale_id FROM pg_temp.run_refund) AND l.kind <> 'refund' AND NOT EXISTS (
-        SELECT FROM settlement.royalty_line AS d WHERE d.sale_id = l.sale_id AND d.kind = 'late' AND d.corrects = l.id)
+    WHERE l.sale_id IN (SELECT sale_id FROM pg_temp.run_refund) AND {LIVE}
 ) AS o ON o.sale_id = r.sale_id
 CROSS JOIN LATERAL (
     SELECT (div(o.amount * (r.before + r.amount - o.since), nullif(r.price - o.since, 0))
             - div(o.amount * (r.before - o.since), nullif(r.price - o.since, 0)))::bigint AS amount
 ) AS back
 WHERE back.amount > 0
-"""
+"""  # noqa: S608  (made of constants)
 
 # Late attributions, net of refunds, those of this run included.
 _NET_PENDING = """
@@ -392,7 +355,8 @@ WHERE p.amount > 0 AND NOT EXISTS (
 _LATE_POTS = """
 CREATE TEMP TABLE run_pot ON COMMIT DROP AS
 SELECT 'late' AS kind, p.sale_id, p.sale, p.amount, p.currency, a.attribution_id, a.attribution_id AS basis,
-       p.content_to, p.distribution_key, p.model_developer_id, p.public_domain_to, p.sold_at, p.line_id AS corrects
+       p.content_to, p.distribution_key, p.model_developer_id, p.public_domain_to, p.sold_at, p.line_id AS corrects,
+       NULL::text AS correction_id
 FROM pg_temp.run_pending AS p JOIN pg_temp.run_attribution AS a ON a.image_id = p.image_id
 WHERE p.amount > 0
 """
@@ -402,7 +366,7 @@ WHERE p.amount > 0
 # unattributed, by the fallback key. Net of refunds, those of this run included.
 _RELEASES = f"""
 CREATE TEMP TABLE run_release ON COMMIT DROP AS
-WITH {_VERSIONS},
+WITH {VERSIONS},
 registered AS (
     SELECT c.artist_id, c.id FROM contract AS c
     WHERE c.status = 'active' AND %(last_instant)s >= c.valid_from AND %(last_instant)s < c.valid_to
@@ -415,14 +379,14 @@ fallback AS (
 due AS (
     SELECT l.*, r.id AS released_by, NULL::bigint AS fallback_of FROM settlement.royalty_line AS l
     JOIN registered AS r ON r.artist_id = l.player
-    WHERE l.destination = 'unclaimed' AND l.kind <> 'refund' AND l.player IN (
+    WHERE l.destination = 'unclaimed' AND l.amount_micros > 0 AND l.player IN (
         -- Those who have something there, of all who ever registered.
         SELECT {UNCLAIMED.owner_sql("a.code")} FROM ledger.account AS a
         WHERE starts_with(a.code, '{UNCLAIMED.name}:')
             AND (SELECT sum(p.amount) FROM ledger.posting AS p WHERE p.account_id = a.id) <> 0)
     UNION ALL
     SELECT l.*, NULL, f.id FROM fallback AS f JOIN settlement.royalty_line AS l ON l.period_id = f.period_id
-    WHERE l.destination IN ('unclaimed', 'unattributed') AND l.kind <> 'refund' AND NOT EXISTS (
+    WHERE l.destination IN ('unclaimed', 'unattributed') AND l.amount_micros > 0 AND NOT EXISTS (
         SELECT FROM registered AS r WHERE r.artist_id = l.player AND l.destination = 'unclaimed')
 )
 SELECT * FROM (
@@ -436,8 +400,10 @@ SELECT * FROM (
     JOIN settlement.sale AS s ON s.id = d.sale_id
     LEFT JOIN (SELECT corrects, sum(amount) AS amount FROM pg_temp.run_line WHERE kind = 'refund'
                GROUP BY corrects) AS n ON n.corrects = d.id
-    WHERE NOT EXISTS (
-        SELECT FROM settlement.royalty_line AS m WHERE m.sale_id = d.sale_id AND m.kind = 'late' AND m.corrects = d.id)
+    -- What a correction has taken back waits no more, this run's included.
+    WHERE d.sale_id NOT IN (SELECT sale_id FROM pg_temp.run_corrected) AND NOT EXISTS (
+        SELECT FROM settlement.royalty_line AS m
+        WHERE m.sale_id = d.sale_id AND m.kind IN ('late', 'adjustment') AND m.corrects = d.id)
 ) AS waiting WHERE amount > 0
 """  # noqa: S608  (made of constants)
 
@@ -478,13 +444,15 @@ SELECT sale, sum(due), sum(got) FROM (
     UNION ALL
     SELECT sale, amount, 0 FROM pg_temp.run_release
     UNION ALL
-    SELECT sale, 0, amount FROM pg_temp.run_line WHERE kind <> 'refund'
+    SELECT sale, 0, amount FROM pg_temp.run_line WHERE kind NOT IN ('refund', 'adjustment')
 ) AS both_sides GROUP BY sale HAVING sum(due) <> sum(got) LIMIT 1
 """
 
-LINE_STAGES: list[Stage] = [
-    ("sales and terms", [_SALES, "ANALYZE pg_temp.run_sale"], _check_terms),
-    ("slices", [_SLICES, "ANALYZE pg_temp.run_sale"], None),
+SALES: Stage = ("sales and terms", [_SALES, "ANALYZE pg_temp.run_sale"], _check_terms)
+"""The period's sales; of a proposed correction, which has no period, none."""
+
+TO_ADJUSTMENTS: list[Stage] = [
+    ("corrected sales", CORRECTED, None),
     (
         "attributions",
         [
@@ -506,11 +474,20 @@ LINE_STAGES: list[Stage] = [
             _WHOLE_SLICES,
             _POTS,
             "ANALYZE pg_temp.run_pot",
-            *_DIVIDE.split(";"),
+            *divide(),
         ],
         None,
     ),
     ("refunds", [_REFUNDS, "ANALYZE pg_temp.run_refund", "ANALYZE pg_temp.run_line", _REVERSALS], None),
+    ("adjustments", ADJUSTMENTS, _check_adjusted),
+]
+"""From attributions to royalties, refunds and corrections."""
+
+LINE_STAGES: list[Stage] = [
+    SALES,
+    ("slices", [SLICES, "ANALYZE pg_temp.run_sale"], None),
+    ("corrections", [*CORRECTIONS], None),
+    *TO_ADJUSTMENTS,
     (
         "out of suspense",
         [
@@ -520,20 +497,22 @@ LINE_STAGES: list[Stage] = [
             _LATE_UNATTRIBUTED,
             _LATE_POTS,
             "ANALYZE pg_temp.run_pot",
-            *_DIVIDE.split(";"),
+            *divide(),
             _RELEASED,
         ],
         _check_conserved,
     ),
 ]
-"""In their order: royalties, refunds, then what leaves suspense, which is net of the refunds."""
+"""In their order: royalties, refunds, corrections, then what leaves suspense, which is net of the refunds."""
 
 _TERMS_USED = """
 SELECT DISTINCT rate_card_version_id AS id FROM pg_temp.run_sale
 UNION SELECT c.rate_card_version_id FROM pg_temp.run_pending AS p
 JOIN settlement.sale_slice AS c ON c.sale_id = p.sale_id
+UNION SELECT rate_card_version_id FROM pg_temp.run_corrected
 """
 LINE_INPUTS = {
+    **ADJUSTMENT_INPUTS,
     "sales": """
         SELECT s.external_id, encode(s.content_sha256, 'hex') FROM settlement.sale AS s
         JOIN pg_temp.run_sale AS r ON r.sale_id = s.id ORDER BY s.external_id COLLATE "C" """,
@@ -549,10 +528,11 @@ LINE_INPUTS = {
         FROM pg_temp.run_attribution AS a JOIN attribution.image AS i ON i.id = a.image_id
         JOIN attribution.method_version AS m ON m.id = a.method_id ORDER BY i.external_id COLLATE "C" """,
     "shares": """
-        SELECT i.external_id, h.content_to, h.distribution_key, h.player, h.share
-        FROM pg_temp.run_share AS h JOIN pg_temp.run_attribution AS a ON a.attribution_id = h.basis
+        SELECT i.external_id, encode(m.sha256, 'hex'), h.content_to, h.distribution_key, h.player, h.share
+        FROM pg_temp.run_share AS h JOIN attribution.attribution AS a ON a.id = h.basis
+        JOIN attribution.method_version AS m ON m.id = a.method_id
         JOIN attribution.image AS i ON i.id = a.image_id
-        ORDER BY i.external_id COLLATE "C", h.content_to, h.distribution_key, h.player COLLATE "C" """,
+        ORDER BY i.external_id COLLATE "C", m.sha256, h.content_to, h.distribution_key, h.player COLLATE "C" """,
     "platform": """
         SELECT valid_from, platform_payee_id, model_developer_id, default_rate_card_id, zone, minimum_payout,
                dispute_contact, dispute_days, fallback_after_periods, fallback_key
@@ -573,9 +553,9 @@ LINE_OUTPUTS = {
         SELECT sale, usage_period, base, slice, currency FROM pg_temp.run_sale ORDER BY sale COLLATE "C" """,
     "lines": """
         SELECT refund, sale, kind, player, destination, payee_id, amount, currency, share_ppb, split_ppb,
-               distribution_key, corrects_kind
+               distribution_key, corrects_kind, correction_id
         FROM pg_temp.run_line
         ORDER BY sale COLLATE "C", refund COLLATE "C" NULLS FIRST, kind, corrects_kind, player COLLATE "C" NULLS FIRST,
-                 payee_id COLLATE "C" NULLS FIRST""",
+                 payee_id COLLATE "C" NULLS FIRST, amount""",
 }
 """The slices and lines, likewise."""

@@ -63,7 +63,8 @@ class Approval(Base):
             postgresql_where=text("kind = 'ownership_claim'"),
         ),
         CheckConstraint(
-            "kind IN ('period', 'payout_batch', 'advance', 'payout_correction', 'ownership_claim')",
+            "kind IN ('period', 'payout_batch', 'advance', 'payout_correction', 'correction',"
+            " 'ownership_claim')",
             name="kind_known",
         ),
         CheckConstraint("maker <> checker", name="maker_is_not_checker"),
@@ -145,7 +146,8 @@ class RoyaltyLine(Base):
     __tablename__ = "royalty_line"
     __table_args__ = (
         CheckConstraint(
-            "kind IN ('royalty', 'pending', 'unattributed', 'late', 'refund')", name="kind_known"
+            "kind IN ('royalty', 'pending', 'unattributed', 'late', 'refund', 'adjustment')",
+            name="kind_known",
         ),
         CheckConstraint(
             "destination IN ('payee', 'unclaimed', 'pending', 'unattributed')", name="destination_known"
@@ -180,6 +182,11 @@ class RoyaltyLine(Base):
             postgresql_where=text("destination IN ('unclaimed', 'unattributed') AND kind <> 'refund'"),
         ),
         {"schema": "settlement"},
+        CheckConstraint("(kind = 'adjustment') = (correction_id IS NOT NULL)", name="correction_if_kind"),
+        CheckConstraint(
+            "kind <> 'adjustment' OR amount_micros <> 0 AND (amount_micros < 0) = (corrects IS NOT NULL)",
+            name="adjustment_takes_or_gives",
+        ),
     )
 
     id: Mapped[Key]
@@ -188,8 +195,17 @@ class RoyaltyLine(Base):
     sale_id: Mapped[int]
     player: Mapped[str | None]
     """Artist id or `C`; None for a whole slice in suspense."""
+            "correction_id",
+            name="royalty_line_natural_key",
     destination: Mapped[str]
     payee_id: Mapped[str | None]
+        Index(
+            "royalty_line_taken_back_once",
+            "corrects",
+            unique=True,
+            postgresql_where=text("kind = 'adjustment'"),
+        ),
+        Index(None, "correction_id", postgresql_where=text("kind = 'adjustment'")),
     amount_micros: Mapped[int]
     currency: Mapped[str] = mapped_column(CHAR(3))
     attribution_id: Mapped[int | None]
@@ -199,6 +215,8 @@ class RoyaltyLine(Base):
     distribution_key: Mapped[str]
     refund_id: Mapped[int | None] = mapped_column(ForeignKey(Refund.id))
     corrects: Mapped[int | None] = mapped_column(ForeignKey("settlement.royalty_line.id"))
-    """The line that a refund takes back, or that a late line moves out of suspense."""
+    """The line that a refund or a correction takes back, or that a late line moves out of suspense."""
     platform_version_id: Mapped[int | None]
     """The platform's terms whose fallback key divided the money; None: no fallback key did."""
+    correction_id: Mapped[str | None]
+    """The correction that an adjustment belongs to: below zero what it takes back, above zero what it gives instead."""

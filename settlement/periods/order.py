@@ -53,9 +53,13 @@ WITH opening AS (
 movement AS (
     SELECT payee_id, currency, NULL::numeric AS opening, sum(amount) FILTER (WHERE kind = 'royalty') AS royalties,
            sum(amount) FILTER (WHERE kind = 'refund') AS refunds,
-           sum(amount) FILTER (WHERE kind NOT IN ('royalty', 'refund')) AS late,
-           NULL::numeric AS adjustments, NULL::numeric AS claims, NULL::numeric AS payments, true AS active
+           sum(amount) FILTER (WHERE kind NOT IN ('royalty', 'refund', 'adjustment')) AS late,
+           sum(amount) FILTER (WHERE kind = 'adjustment') AS adjustments, NULL::numeric AS claims,
+           NULL::numeric AS payments, true AS active
     FROM pg_temp.run_line WHERE payee_id IS NOT NULL GROUP BY payee_id, currency
+    UNION ALL
+    SELECT payee_id, currency, NULL, NULL, NULL, NULL, amount, NULL, NULL, true
+    FROM pg_temp.run_correction WHERE kind = 'manual'
     UNION ALL
     SELECT payee_id, currency, NULL, NULL, NULL, NULL,
            sum(amount) FILTER (WHERE NOT (kind = ANY(%(payment_kinds)s) OR kind = ANY(%(claim_kinds)s))),
@@ -151,6 +155,7 @@ WHERE c.payee_id = m.payee_id AND c.currency = m.currency
 """  # noqa: S608  (made of constants)
 
 # Refunds of this run's own lines reduce the sum that is taxed; those of earlier lines give back what they were taxed.
+# An amount by hand is taxed where it says, or nowhere.
 _TAX = f"""
 CREATE TEMP TABLE run_tax ON COMMIT DROP AS
 WITH profile AS (
@@ -160,13 +165,17 @@ WITH profile AS (
 SELECT payee_id, currency, territory, tax_profile_version_id, rate, base,
        div(greatest(base, 0)::numeric * rate, {PPB})::bigint AS withheld
 FROM (
-    SELECT l.payee_id, l.currency, s.territory, p.id AS tax_profile_version_id,
-           coalesce((p.rates ->> s.territory::text)::bigint, p.default_ppb) AS rate, sum(l.amount)::bigint AS base
-    FROM pg_temp.run_line AS l
+    SELECT l.payee_id, l.currency, l.territory, p.id AS tax_profile_version_id,
+           coalesce((p.rates ->> l.territory::text)::bigint, p.default_ppb) AS rate, sum(l.amount)::bigint AS base
+    FROM (
+        SELECT l.payee_id, l.currency, s.territory, l.amount
+        FROM pg_temp.run_line AS l JOIN settlement.sale AS s ON s.id = l.sale_id
+        WHERE l.kind <> 'refund' OR l.corrects IS NULL
+        UNION ALL
+        SELECT payee_id, currency, territory, amount FROM pg_temp.run_correction WHERE territory IS NOT NULL
+    ) AS l
     JOIN profile AS p ON p.payee_id = l.payee_id
-    JOIN settlement.sale AS s ON s.id = l.sale_id
-    WHERE l.kind <> 'refund' OR l.corrects IS NULL
-    GROUP BY l.payee_id, l.currency, s.territory, p.id, p.rates, p.default_ppb
+    GROUP BY l.payee_id, l.currency, l.territory, p.id, p.rates, p.default_ppb
 ) AS taxed;
 CREATE TEMP TABLE run_tax_reversal ON COMMIT DROP AS
 SELECT payee_id, currency, territory, taxed_in, refund_id, refund, base,

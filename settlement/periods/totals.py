@@ -47,6 +47,8 @@ class CurrencyTotals:
     """What left suspense, whoever got it."""
     refunds: int
     """What refunds took back; at or below zero."""
+    adjustments: int = 0
+    """What corrections of closed periods come to, amounts by hand included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,10 @@ FROM pg_temp.run_sale AS s LEFT JOIN pg_temp.run_attribution AS a ON a.image_id 
 """
 _CURRENCIES = """
 SELECT currency, sum(base), sum(slice), sum(paid), sum(unclaimed), sum(pending), sum(unattributed), sum(late),
-       sum(refunds)
+       sum(refunds), sum(adjustments)
 FROM (
-    SELECT currency, base, slice, 0 AS paid, 0 AS unclaimed, 0 AS pending, 0 AS unattributed, 0 AS late, 0 AS refunds
+    SELECT currency, base, slice, 0 AS paid, 0 AS unclaimed, 0 AS pending, 0 AS unattributed, 0 AS late, 0 AS refunds,
+           0 AS adjustments
     FROM pg_temp.run_sale
     UNION ALL
     SELECT currency, 0, 0,
@@ -168,7 +171,8 @@ FROM (
            CASE WHEN kind = 'royalty' AND destination = 'unclaimed' THEN amount ELSE 0 END,
            CASE WHEN kind = 'pending' THEN amount ELSE 0 END,
            CASE WHEN kind IN ('royalty', 'unattributed') AND destination = 'unattributed' THEN amount ELSE 0 END,
-           CASE WHEN kind = 'late' THEN amount ELSE 0 END, CASE WHEN kind = 'refund' THEN amount ELSE 0 END
+           CASE WHEN kind = 'late' THEN amount ELSE 0 END, CASE WHEN kind = 'refund' THEN amount ELSE 0 END,
+           CASE WHEN kind = 'adjustment' THEN amount ELSE 0 END
     FROM pg_temp.run_line
 ) AS moved GROUP BY currency ORDER BY currency
 """

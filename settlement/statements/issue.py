@@ -502,8 +502,29 @@ SELECT m.payee_id, c.payout, m.day, m.key, m.currency, m.amount
 FROM pg_temp.run_payment AS m JOIN pg_temp.run_column AS c ON c.payee_id = m.payee_id AND c.currency = m.currency
 WHERE m.amount <> 0 AND m.kind = ANY(%(claim_kinds)s)
 """
-# A journal that is neither a payout's nor a claim's: what it reverses, or what it posts by itself.
+# Of corrections, by the accounting and usage period of the sales: what was taken back, and what is given instead; the
+# lines themselves are in the detail. Amounts by hand. And a journal that is neither a payout's nor a
+# claim's: what it reverses, or what it posts by itself.
 _ADJUSTMENTS = """
+SELECT l.payee_id, l.payout, l.line, coalesce(s.statement_id, l.line), l.usage_period, l.currency, l.original,
+       l.corrected, l.corrected - l.original, c.reason
+FROM (
+    SELECT d.payee_id, d.payout, l.correction_id, x.period_id, d.usage_period, d.currency,
+           l.correction_id || '/' || x.period_id || '/' || d.usage_period AS line,
+           coalesce(-sum(d.amount) FILTER (WHERE d.amount < 0), 0)::bigint AS original,
+           coalesce(sum(d.amount) FILTER (WHERE d.amount > 0), 0)::bigint AS corrected
+    FROM pg_temp.run_detail AS d JOIN settlement.royalty_line AS l ON l.id = d.id
+    JOIN settlement.sale_slice AS x ON x.sale_id = l.sale_id
+    WHERE d.kind = 'adjustment' GROUP BY 1, 2, 3, 4, 5, 6
+) AS l
+JOIN pg_temp.run_correction AS c ON c.correction_id = l.correction_id
+LEFT JOIN settlement.statement AS s
+    ON s.payee_id = l.payee_id AND s.currency = l.payout AND s.period_id = l.period_id
+UNION ALL
+SELECT m.payee_id, c.payout, m.correction_id, m.correction_id, %(period)s, m.currency, 0, m.amount, m.amount, m.reason
+FROM pg_temp.run_correction AS m JOIN pg_temp.run_column AS c ON c.payee_id = m.payee_id AND c.currency = m.currency
+WHERE m.kind = 'manual'
+UNION ALL
 SELECT m.payee_id, c.payout, m.key, coalesce(m.reversed, m.key), coalesce(m.reversed_in, %(period)s), m.currency,
        CASE WHEN m.reversed IS NULL THEN 0 ELSE -m.amount END,
        CASE WHEN m.reversed IS NULL THEN m.amount ELSE 0 END, m.amount, m.kind

@@ -81,13 +81,17 @@ def method(session: Session, name: str = "exact-1") -> int:
 
 
 def attribute(
-    session: Session, image: str, shares: Mapping[str, int], standard_error: int | None = None
+    session: Session,
+    image: str,
+    shares: Mapping[str, int],
+    standard_error: int | None = None,
+    by: str = "exact-1",
 ) -> None:
     """An attribution with these shares in ppb, content's included; its coalition values are not looked at here."""
     digest = hashlib.sha256(image.encode()).digest()
     row = Attribution(
         image_id=session.query(Image.id).filter_by(external_id=image).scalar(),
-        method_id=method(session),
+        method_id=method(session, by),
         status="attributed",
         players=len(shares),
         denominator=1,
@@ -123,12 +127,16 @@ def attribute(
 
 
 def cannot_attribute(
-    session: Session, image: str, reason: str = "no_artist_earns", recognised: Sequence[str] = ()
+    session: Session,
+    image: str,
+    reason: str = "no_artist_earns",
+    recognised: Sequence[str] = (),
+    by: str = "exact-1",
 ) -> None:
     """An attribution that pays nobody, of an image whose prompt names these artists."""
     row = Attribution(
         image_id=session.query(Image.id).filter_by(external_id=image).scalar(),
-        method_id=method(session),
+        method_id=method(session, by),
         status="unattributed",
         reason=reason,
         players=0,
