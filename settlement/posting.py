@@ -238,6 +238,15 @@ PENDING_SLICE = Rule(
     key="run:{period}:pending:{currency}",
     booking=Booking.RUN,
 )
+CORRECTED_SUSPENSE = Rule(
+    "adjustment",
+    "corrections of what lies unclaimed or unattributed; those of payees are in their statements' journals",
+    debit=(EXPENSE, UNCLAIMED, UNATTRIBUTED),
+    credit=(UNCLAIMED, UNATTRIBUTED),
+    key="run:{period}:adjustments:{currency}",
+    booking=Booking.RUN,
+    either_sign=True,
+)
 UNATTRIBUTED_SLICE = Rule(
     "unattributed",
     "sales whose image cannot be attributed, and shares of artists who opted out, late or not",
@@ -269,15 +278,6 @@ CLAIM_OPENED = Rule(
     credit=(DISPUTED,),
     key="claim:{claim}:opened",
     booking=Booking.EVENT,
-CORRECTED_SUSPENSE = Rule(
-    "adjustment",
-    "corrections of what lies unclaimed or unattributed; those of payees are in their statements' journals",
-    debit=(EXPENSE, UNCLAIMED, UNATTRIBUTED),
-    credit=(UNCLAIMED, UNATTRIBUTED),
-    key="run:{period}:adjustments:{currency}",
-    booking=Booking.RUN,
-    either_sign=True,
-)
 )
 CLAIM_DECIDED = Rule(
     "claim_decided",
@@ -350,6 +350,7 @@ MATRIX: tuple[Rule, ...] = (
     UNCLAIMED_SHARE,
     PENDING_SLICE,
     UNATTRIBUTED_SLICE,
+    CORRECTED_SUSPENSE,
     REFUND_ROYALTIES,
     ADVANCE_PAID,
     TAX_REMITTED,
@@ -381,7 +382,6 @@ PAYOUT_OUTCOMES: Mapping[str, Rule] = MappingProxyType(
 def page() -> str:
     """The matrix as a page of documentation, in Markdown."""
     accounts = sorted(
-    CORRECTED_SUSPENSE,
         {account for rule in MATRIX for account in (*rule.debit, *rule.credit)}, key=lambda a: a.form
     )
 

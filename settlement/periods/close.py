@@ -210,7 +210,7 @@ _WRITE = (
         GROUP BY r.refund_id, r.sale_id, r.refund, r.amount ORDER BY r.refund
         """,
     ),
+    *ADJUSTMENT_WRITES,
     *ORDER_WRITES,
     ("analysing", "ANALYZE settlement.sale_slice, settlement.royalty_line"),
 )
-    *ADJUSTMENT_WRITES,

@@ -158,6 +158,11 @@ class RoyaltyLine(Base):
             "kind <> 'refund' OR (corrects IS NOT NULL AND amount_micros < 0)", name="refund_corrects"
         ),
         CheckConstraint("kind <> 'late' OR corrects IS NOT NULL", name="late_corrects"),
+        CheckConstraint("(kind = 'adjustment') = (correction_id IS NOT NULL)", name="correction_if_kind"),
+        CheckConstraint(
+            "kind <> 'adjustment' OR amount_micros <> 0 AND (amount_micros < 0) = (corrects IS NOT NULL)",
+            name="adjustment_takes_or_gives",
+        ),
         # The line's natural key: running a close twice cannot write a line twice.
         UniqueConstraint(
             "sale_id",
@@ -166,8 +171,17 @@ class RoyaltyLine(Base):
             "payee_id",
             "refund_id",
             "corrects",
+            "correction_id",
+            name="royalty_line_natural_key",
             postgresql_nulls_not_distinct=True,
         ),
+        Index(
+            "royalty_line_taken_back_once",
+            "corrects",
+            unique=True,
+            postgresql_where=text("kind = 'adjustment'"),
+        ),
+        Index(None, "correction_id", postgresql_where=text("kind = 'adjustment'")),
         Index("royalty_line_payee_idx", "payee_id", "period_id", "currency", "id"),
         Index(None, "period_id"),
         Index("royalty_line_pending_idx", "sale_id", postgresql_where=text("kind = 'pending'")),
@@ -182,11 +196,6 @@ class RoyaltyLine(Base):
             postgresql_where=text("destination IN ('unclaimed', 'unattributed') AND kind <> 'refund'"),
         ),
         {"schema": "settlement"},
-        CheckConstraint("(kind = 'adjustment') = (correction_id IS NOT NULL)", name="correction_if_kind"),
-        CheckConstraint(
-            "kind <> 'adjustment' OR amount_micros <> 0 AND (amount_micros < 0) = (corrects IS NOT NULL)",
-            name="adjustment_takes_or_gives",
-        ),
     )
 
     id: Mapped[Key]
@@ -195,17 +204,8 @@ class RoyaltyLine(Base):
     sale_id: Mapped[int]
     player: Mapped[str | None]
     """Artist id or `C`; None for a whole slice in suspense."""
-            "correction_id",
-            name="royalty_line_natural_key",
     destination: Mapped[str]
     payee_id: Mapped[str | None]
-        Index(
-            "royalty_line_taken_back_once",
-            "corrects",
-            unique=True,
-            postgresql_where=text("kind = 'adjustment'"),
-        ),
-        Index(None, "correction_id", postgresql_where=text("kind = 'adjustment'")),
     amount_micros: Mapped[int]
     currency: Mapped[str] = mapped_column(CHAR(3))
     attribution_id: Mapped[int | None]

@@ -166,6 +166,8 @@ FROM (
            0 AS adjustments
     FROM pg_temp.run_sale
     UNION ALL
+    SELECT currency, 0, 0, 0, 0, 0, 0, 0, 0, amount FROM pg_temp.run_correction WHERE kind = 'manual'
+    UNION ALL
     SELECT currency, 0, 0,
            CASE WHEN kind = 'royalty' AND destination = 'payee' THEN amount ELSE 0 END,
            CASE WHEN kind = 'royalty' AND destination = 'unclaimed' THEN amount ELSE 0 END,
