@@ -26,7 +26,7 @@ def downgrade() -> None:
     for path, begins in _REPLACED:
         driver_of(op.get_bind()).execute(earlier_definition(path, begins, ends="\n$$;"))
     op.execute("""
-        DROP VIEW audit.materials, audit.image_prompts;
+        DROP VIEW audit.material_faults, audit.materials, audit.image_prompts;
         DROP TRIGGER one_owner ON attribution.image_adapter;
         DROP TABLE attribution.image_prompt_embedding, attribution.image_prompt, attribution.material;
         DROP FUNCTION guard.check_picture_owner(), guard.check_adapter_owner(), guard.is_owner(bytea, text),

@@ -178,5 +178,22 @@ SELECT encode(m.sha256, 'hex') AS sha256, m.kind, m.artist AS artist_id, n.name,
 FROM attribution.material AS m LEFT JOIN audit.artist AS n ON n.artist_id = m.artist;
 COMMENT ON VIEW audit.materials IS
     'whose the adapters and pictures are that images were made with: one hash, one owner, the first that was logged';
-GRANT SELECT ON audit.image_prompts, audit.materials TO auditor;
+
+CREATE VIEW audit.material_faults AS
+SELECT i.external_id AS image, u.kind, encode(u.sha256, 'hex') AS sha256, u.artist AS named, m.artist AS owner
+FROM (
+    SELECT image_id, 'adapter' AS kind, sha256, artist FROM attribution.image_adapter
+    UNION ALL
+    SELECT image_id, 'embedding', embedding_sha256, artist FROM attribution.image_prompt
+    UNION ALL
+    SELECT image_id, 'picture', picture_sha256, artist FROM attribution.image_prompt WHERE picture_sha256 IS NOT NULL
+) AS u
+JOIN attribution.image AS i ON i.id = u.image_id
+LEFT JOIN attribution.material AS m ON m.sha256 = u.sha256
+LEFT JOIN attribution.artist_merge AS owner ON owner.artist_id = m.artist
+LEFT JOIN attribution.artist_merge AS other ON other.artist_id = u.artist
+WHERE coalesce(owner.into_id, m.artist) IS DISTINCT FROM coalesce(other.into_id, u.artist);
+COMMENT ON VIEW audit.material_faults IS
+    'must be empty: adapters and pictures that an image names another owner of than the first that was logged';
+GRANT SELECT ON audit.image_prompts, audit.materials, audit.material_faults TO auditor;
 RESET ROLE;

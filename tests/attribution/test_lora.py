@@ -254,10 +254,12 @@ def test_an_adapter_belongs_to_one_artist_and_to_whom_she_was_merged_into(
     # Past ingestion the database refuses it too.
     with session(Role.ATTRIBUTION) as opened:
         log_images(opened, [a_record(tiny, sha256, external_id="bare", adapters=[])])
+    with session(Role.ATTRIBUTION) as opened:
+        log_images(opened, [a_record(tiny, sha256, external_id="barer", adapters=[])])
         with pytest.raises(DBAPIError, match="belongs to another artist"):
             opened.execute(
                 text("INSERT INTO attribution.image_adapter SELECT id, 1, :sha256, 1, 'amara'"
-                     " FROM attribution.image WHERE external_id = 'bare'"), {"sha256": sha256},
+                     " FROM attribution.image WHERE external_id = 'barer'"), {"sha256": sha256},
             )  # fmt: skip
         opened.rollback()
     with session(Role.ATTRIBUTION) as opened:
@@ -272,6 +274,17 @@ def test_an_adapter_belongs_to_one_artist_and_to_whom_she_was_merged_into(
     with session(Role.AUDITOR) as opened:
         rows = opened.execute(text("SELECT sha256, kind, artist_id FROM audit.materials")).all()
         assert [tuple(row) for row in rows] == [(sha256.hex(), "adapter", "chiyo")]
+        assert opened.execute(text("SELECT * FROM audit.material_faults")).all() == []
+    with session(Role.ADMIN) as opened:
+        opened.execute(text("SET LOCAL event_triggers = off"))
+        opened.execute(text("ALTER TABLE attribution.image_adapter DISABLE TRIGGER USER"))
+        opened.execute(
+            text("INSERT INTO attribution.image_adapter SELECT id, 2, :sha256, 1, 'bruno' FROM attribution.image"
+                 " WHERE external_id = 'bare'"), {"sha256": sha256},
+        )  # fmt: skip
+        faults = opened.execute(text("SELECT image, named, owner FROM audit.material_faults")).all()
+        assert [tuple(row) for row in faults] == [("bare", "bruno", "chiyo")]
+        opened.rollback()
 
 
 @pytest.mark.parametrize(
