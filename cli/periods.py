@@ -1,5 +1,6 @@
 """`royalty period`: cut off, calculate, have approved, close."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -8,14 +9,24 @@ import typer
 from cli.operator import operator
 from cli.screen import amount, money, progress, show, table
 from database.engine import session
+from database.errors import Invalid
 from database.roles import Role
 from settlement.ledger import sequence_journals
 from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
 from settlement.periods.calendar import cut_off, ensure_periods, find_period, open_period
-from settlement.periods.close import Closing, close, dry_run
-from settlement.periods.totals import PayeeDifference, RunTotals
+from settlement.periods.close import Closing, close, dry_run, last_totals
+from settlement.periods.gates import Gate
+from settlement.periods.totals import (
+    FigureDifference,
+    PayeeDifference,
+    RunTotals,
+    differences,
+    figure_differences,
+)
 
 group = typer.Typer(no_args_is_help=True, help="Accounting periods: cut off, calculate, approve, close.")
+
+MOVERS_SHOWN = 20
 
 PeriodId = Annotated[str, typer.Argument(help="Year and month, such as 2026-10.")]
 
@@ -77,9 +88,13 @@ def review(period_id: PeriodId) -> None:
     """Show what waits for approval, with its digest."""
     with session(Role.SETTLEMENT) as opened:
         draft = draft_of(opened, period_id)
+        last = last_totals(opened, find_period(opened, period_id))
     show_totals(draft.totals)
+    show_differences(figure_differences(draft.totals, last), differences(draft.totals, last))
+    show_gates(draft.gates)
     show(f"calculated by {draft.calculated_by}; digest {draft.sha256.hex()}")
-    show(f"next: `royalty period approve {period_id} {draft.sha256.hex()[:12]}`")
+    accept = "".join(f' --accept {gate.name}="REASON"' for gate in draft.gates if not gate.passed)
+    show(f"next: `royalty period approve {period_id} {draft.sha256.hex()[:12]}{accept}`")
 
 
 @group.command("approve")
@@ -88,10 +103,22 @@ def approve_command(
     digest: Annotated[
         str, typer.Argument(help="The digest you have seen in the review; its first 12 digits will do.")
     ],
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GATE=REASON", help="Let what a gate found pass, and say why. May be repeated."),
+    ] = None,
 ) -> None:
     """Approve exactly the calculation that was reviewed; never one's own."""
     checker = operator("runs:approve").username
-    approve_draft(period_id, checker, digest)
+    accepted = {}
+    for given in accept or ():
+        gate, found, reason = given.partition("=")
+        if not found:
+            raise Invalid(
+                f'{given!r} accepts nothing: write the gate, =, and why, as in negative_balances="a refund"'
+            )
+        accepted[gate] = reason
+    approve_draft(period_id, checker, digest, accepted)
     show(f"period {period_id} is approved by {checker}; next: `royalty period close {period_id}`")
 
 
@@ -134,12 +161,14 @@ def hand_in(period_id: str, actor: str) -> Draft:
         return submit(opened, period_id)
 
 
-def approve_draft(period_id: str, checker: str, digest: str) -> None:
-    """Approve the draft whose digest begins so."""
+def approve_draft(
+    period_id: str, checker: str, digest: str, accepted: Mapping[str, str] | None = None
+) -> None:
+    """Approve the draft whose digest begins so, and accept what gates found, each with a reason."""
     with session(Role.APPROVER) as opened:
         draft = draft_of(opened, period_id)
         seen = draft.sha256 if len(digest) >= 12 and draft.sha256.hex().startswith(digest.lower()) else b""
-        approve(opened, period_id, checker=checker, content_sha256=seen)
+        approve(opened, period_id, checker=checker, content_sha256=seen, accepted=accepted)
 
 
 def close_period(period_id: str, actor: str) -> Closing:
@@ -191,19 +220,42 @@ def show_totals(totals: RunTotals) -> None:
 
 
 def show_closing(closing: Closing) -> None:
-    """Print what a close wrote, and who earned more or less than in the last period."""
+    """Print what a close wrote or would write, beside the last period, and what its gates found."""
     show_totals(closing.totals)
-    movers = sorted(closing.differences, key=_size, reverse=True)[:20]
-    rows = [
-        (
-            mover.payee_id,
-            *(money(part, mover.currency) for part in (mover.last, mover.this, mover.difference)),
-        )
-        for mover in movers
+    show_differences(closing.figures, closing.differences)
+    show_gates(closing.gates)
+
+
+def show_differences(figures: Sequence[FigureDifference], payees: Sequence[PayeeDifference]) -> None:
+    """Print the period's figures beside the last one's, and who earned more or less."""
+    right = ("last period", "this period", "difference")
+    changed = [figure for figure in figures if figure.last or figure.this]
+    rows = [(figure.figure, *_sides(figure)) for figure in changed]
+    show(table("Beside the last period", ("figure", *right, "change"), rows, right=(*right, "change")))
+    movers = sorted(payees, key=lambda mover: (-abs(mover.difference), mover.payee_id))
+    rows = [(mover.payee_id, *_sides(mover)) for mover in movers[:MOVERS_SHOWN]]
+    title = "Earned" if len(movers) <= MOVERS_SHOWN else f"Earned: the {MOVERS_SHOWN} that moved most"
+    show(table(title, ("payee", *right, "change"), rows, right=(*right, "change")))
+
+
+def show_gates(gates: Sequence[Gate]) -> None:
+    """Print every gate, and of those that found something what."""
+    rows = [(gate.name, "passed" if gate.passed else str(gate.found), *_first(gate)) for gate in gates]
+    show(table("Gates", ("gate", "found", "about", "amount", "what"), rows, right=("found", "amount")))
+
+
+def _first(gate: Gate) -> tuple[str, str, str]:
+    """Subjects, amounts and notes of what is kept of a gate's findings, one line for each; notes once."""
+    amounts = [
+        money(found.amount, found.currency) if found.currency and found.amount is not None else ""
+        for found in gate.findings
     ]
-    show(table("Earned", ("payee", "last period", "this period", "difference"), rows,
-               right=("last period", "this period", "difference")))  # fmt: skip
+    notes = dict.fromkeys(found.note for found in gate.findings)
+    return ("\n".join(found.subject for found in gate.findings), "\n".join(amounts), "\n".join(notes))
 
 
-def _size(mover: PayeeDifference) -> int:
-    return abs(mover.difference)
+def _sides(pair: FigureDifference | PayeeDifference) -> tuple[str, str, str, str]:
+    """Last, this, difference and its percentage."""
+    change = "new" if not pair.last else f"{pair.difference * 100 / abs(pair.last):+.1f} %"
+    last, this, difference = (money(part, pair.currency) for part in (pair.last, pair.this, pair.difference))
+    return last, this, difference, change

@@ -13,6 +13,7 @@
       minimum_payout: {EUR: "50.00"}
       bank_details_cooling_off_days: 7    # a changed account is not paid for so long (default: 0)
       zero_statements: false              # whether who has neither balance nor activity gets one too
+      pending_limit: "5"                  # per cent of royalties; if more wait for an attribution, a checker says why
       fallback: {after_periods: 12, key: {pay-fund: "100"}}  # unclaimed and unattributed money (default: waits)
       dispute: {contact: royalties@example.com, days: 365}
     payees:
@@ -363,6 +364,7 @@ class _Platform(_Payee):
     dispute: _Dispute
     fallback: _Fallback | None = None
     zero_statements: bool = False
+    pending_limit: _Percentage | None = None
 
     def terms(self) -> PlatformTerms:
         return PlatformTerms(
@@ -378,6 +380,7 @@ class _Platform(_Payee):
             fallback_after_periods=self.fallback.after_periods if self.fallback else None,
             fallback_key=self.fallback.key if self.fallback else None,
             zero_statements=self.zero_statements,
+            pending_limit_ppb=self.pending_limit,
         )
 
 

@@ -75,6 +75,7 @@ class PlatformVersion(Base):
             "(fallback_key IS NULL) = (fallback_after_periods IS NULL) AND fallback_after_periods > 0",
             name="fallback_whole",
         ),
+        CheckConstraint("pending_limit_ppb BETWEEN 0 AND 1000000000", name="pending_limit_is_share"),
         {"schema": "settlement"},
     )
 
@@ -103,6 +104,8 @@ class PlatformVersion(Base):
     """For how many whole periods unclaimed and unattributed money waits before the fallback key divides it."""
     fallback_key: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     """Payee to part in ppb, 10^9 in all; None: such money waits for ever."""
+    pending_limit_ppb: Mapped[int | None]
+    """Share of a period's royalties that may wait for an attribution without a checker's word; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ class PlatformTerms:
     zero_statements: bool = False
     fallback_after_periods: int | None = None
     fallback_key: dict[str, int] | None = None
+    pending_limit_ppb: int | None = None
 
 
 def record_rate_cards(session: Session, given: Sequence[RateCard], *, actor: str, reason: str) -> int:

@@ -4,7 +4,7 @@ Approving and paying are done by database roles of their own. A deployment may k
 then these requests say so, and the command line does the same.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from hashlib import sha256
@@ -32,6 +32,7 @@ from settlement.payouts.provider.configuration import provider_of
 from settlement.periods.approval import Draft, approve, calculate, draft_of, submit
 from settlement.periods.calendar import cut_off, find_period, periods
 from settlement.periods.close import Closing, close, dry_run
+from settlement.periods.gates import Gate
 from settlement.periods.models import Period
 from settlement.periods.totals import CurrencyTotals, PayeeTotals, RunTotals
 
@@ -103,6 +104,23 @@ class TotalsAnswer(BaseModel):
     payees: list[PayeeTotalsAnswer]
 
 
+class FindingAnswer(BaseModel):
+    """One thing that a gate found."""
+
+    subject: str = Field(description="Payee, sale or currency.", examples=["pay-1"])
+    amount: Money | None
+    note: str
+
+
+class GateAnswer(BaseModel):
+    """What was looked at before the approval, and what was found."""
+
+    gate: str = Field(examples=["negative_balances"])
+    must_hold: bool = Field(description="Whether nobody may accept what it found.")
+    found: int
+    findings: list[FindingAnswer] = Field(description="The largest.")
+
+
 class DraftAnswer(BaseModel):
     """A calculation that has posted nothing."""
 
@@ -111,6 +129,7 @@ class DraftAnswer(BaseModel):
     inputs_sha256: str
     calculated_by: str
     totals: TotalsAnswer
+    gates: list[GateAnswer]
 
 
 class Approve(BaseModel):
@@ -120,6 +139,18 @@ class Approve(BaseModel):
         str,
         Field(
             pattern="^[0-9a-f]{64}$", description="The draft's, as you have seen it.", examples=["ab" * 32]
+        ),
+    ]
+    accepted: Annotated[
+        dict[
+            Annotated[str, Field(max_length=64)],
+            Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$")],
+        ],
+        Field(
+            default_factory=dict,
+            max_length=20,
+            description="Why what a gate found may pass, by the gate's name.",
+            examples=[{"negative_balances": "a refund after the payout"}],
         ),
     ]
 
@@ -142,6 +173,15 @@ class DifferenceAnswer(BaseModel):
     difference: Money
 
 
+class FigureAnswer(BaseModel):
+    """One of a currency's figures beside the last period's."""
+
+    figure: str = Field(examples=["slices"])
+    last: Money
+    this: Money
+    difference: Money
+
+
 class ClosingAnswer(BaseModel):
     """What a close wrote, or would write."""
 
@@ -151,6 +191,8 @@ class ClosingAnswer(BaseModel):
     journals: int
     totals: TotalsAnswer
     differences: list[DifferenceAnswer]
+    figures: list[FigureAnswer]
+    gates: list[GateAnswer]
 
 
 class BatchAnswer(BaseModel):
@@ -315,7 +357,11 @@ def approve_period(asker: Asker, period: PeriodId, seen: Approve) -> ApprovalAns
     """Approve exactly the calculation whose digest you name; never your own."""
     with acting(Role.APPROVER) as opened:
         found = approve(
-            opened, period, checker=asker.username, content_sha256=bytes.fromhex(seen.content_sha256)
+            opened,
+            period,
+            checker=asker.username,
+            content_sha256=bytes.fromhex(seen.content_sha256),
+            accepted=seen.accepted,
         )
         return ApprovalAnswer(
             subject=found.subject,
@@ -547,6 +593,7 @@ def _draft(draft: Draft) -> DraftAnswer:
         inputs_sha256=draft.inputs_sha256.hex(),
         calculated_by=draft.calculated_by,
         totals=_totals(draft.totals),
+        gates=_gates(draft.gates),
     )
 
 
@@ -566,7 +613,38 @@ def _closing(closing: Closing, only_show: bool) -> ClosingAnswer:
             )
             for mover in closing.differences
         ],
+        figures=[
+            FigureAnswer(
+                figure=pair.figure,
+                last=money(pair.last, pair.currency),
+                this=money(pair.this, pair.currency),
+                difference=money(pair.difference, pair.currency),
+            )
+            for pair in closing.figures
+        ],
+        gates=_gates(closing.gates),
     )
+
+
+def _gates(gates: Sequence[Gate]) -> list[GateAnswer]:
+    return [
+        GateAnswer(
+            gate=gate.name,
+            must_hold=gate.must_hold,
+            found=gate.found,
+            findings=[
+                FindingAnswer(
+                    subject=found.subject,
+                    amount=None
+                    if found.amount is None or found.currency is None
+                    else money(found.amount, found.currency),
+                    note=found.note,
+                )
+                for found in gate.findings
+            ],
+        )
+        for gate in gates
+    ]
 
 
 def _batch(batch: PayoutBatch, state: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A period's calculation, its review and its approval by a second person."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,22 +10,27 @@ from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from database.errors import Conflict, NotFound, Refused
+from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement.periods.calculation import Progress, calculate_lines, inputs_digest, lines_digest
 from settlement.periods.calendar import find_period, require_earlier_closed
-from settlement.periods.models import Approval, Period, RunDraft
+from settlement.periods.gates import GATES, Gate, look
+from settlement.periods.models import Approval, GateAcceptance, Period, RunDraft
 from settlement.periods.totals import RunTotals, collect_totals
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A calculation under review. ``sha256`` is what is approved: of the inputs, every line and every summary."""
+    """A calculation under review. ``sha256`` is what is approved: of the inputs, every line and every summary.
+
+    What its gates found is no part of it: an account that is changed after the approval does not undo that.
+    """
 
     period_id: str
     inputs_sha256: bytes
     sha256: bytes
     totals: RunTotals
     calculated_by: str
+    gates: tuple[Gate, ...]
 
 
 def calculate(session: Session, period_id: str, *, actor: str, progress: Progress | None = None) -> Draft:
@@ -53,6 +59,7 @@ def calculate(session: Session, period_id: str, *, actor: str, progress: Progres
         "draft_sha256": draft.sha256,
         "totals": draft.totals.document(),
         "calculated_by": actor,
+        "gates": {gate.name: gate.document() for gate in draft.gates},
         "recorded_at": text("clock_timestamp()"),
     }
     session.execute(
@@ -77,7 +84,7 @@ def compute_draft(session: Session, period: Period, *, actor: str, progress: Pro
         "totals": totals.document(),
     }
     digest = hashlib.sha256(rfc8785.dumps(content)).digest()
-    return Draft(period.period_id, inputs, digest, totals, actor)
+    return Draft(period.period_id, inputs, digest, totals, actor, look(session, period))
 
 
 def draft_of(session: Session, period_id: str) -> Draft:
@@ -92,12 +99,20 @@ def draft_of(session: Session, period_id: str) -> Draft:
             f"period {period_id} is not calculated: do that first (`royalty period calculate {period_id}`)"
         )
     return Draft(
-        period_id, row.inputs_sha256, row.draft_sha256, RunTotals.read(row.totals), row.calculated_by
+        period_id,
+        row.inputs_sha256,
+        row.draft_sha256,
+        RunTotals.read(row.totals),
+        row.calculated_by,
+        tuple(Gate.read(name, row.gates[name]) for name in GATES if name in row.gates),
     )
 
 
 def submit(session: Session, period_id: str) -> Draft:
-    """Put a calculated period up for review. If the very same content was approved before, it is approved again.
+    """Put a calculated period up for review.
+
+    If the very same content was approved before, and its gates find nothing that was not accepted then, it is approved
+    again.
 
     Raises:
         Conflict: the period is not calculated, or closed.
@@ -108,13 +123,21 @@ def submit(session: Session, period_id: str) -> Draft:
     draft = draft_of(session, period_id)
     period.state = "in_review"
     session.flush()
-    if approval_of(session, draft) is not None:
+    approval = approval_of(session, draft)
+    if approval is not None and not _left_shut(session, draft, approval.checker):
         period.state = "approved"
         session.flush()
     return draft
 
 
-def approve(session: Session, period_id: str, *, checker: str, content_sha256: bytes) -> Approval:
+def approve(
+    session: Session,
+    period_id: str,
+    *,
+    checker: str,
+    content_sha256: bytes,
+    accepted: Mapping[str, str] | None = None,
+) -> Approval:
     """Approve the draft that is in review.
 
     Args:
@@ -122,10 +145,13 @@ def approve(session: Session, period_id: str, *, checker: str, content_sha256: b
         period_id: such as `2026-10`.
         checker: the authenticated person; never the maker.
         content_sha256: digest of the draft that the checker has looked at (`Draft.sha256`).
+        accepted: why the findings of a gate may pass, by the gate's name; needed for each that found something.
 
     Raises:
-        Refused: the checker is the maker.
-        Conflict: the period is not in review, or its draft is another by now.
+        Refused: the checker is the maker, or a gate that must hold does not.
+        Conflict: the period is not in review, its draft is another by now, or a gate found something that is not
+            accepted.
+        Invalid: a gate is accepted that found nothing, or without a reason.
     """
     period = session.get(Period, period_id, populate_existing=True)
     if period is None:
@@ -137,6 +163,7 @@ def approve(session: Session, period_id: str, *, checker: str, content_sha256: b
         raise Conflict(f"period {period_id} was calculated again since you looked at it: look again")
     if draft.calculated_by == checker:
         raise Refused(f"{checker} has calculated period {period_id}: another person must approve it")
+    _accept(session, draft, checker, accepted or {})
     approval = Approval(
         kind="period",
         subject=period_id,
@@ -147,6 +174,62 @@ def approve(session: Session, period_id: str, *, checker: str, content_sha256: b
     session.add(approval)
     session.flush()
     return approval
+
+
+def _accept(session: Session, draft: Draft, checker: str, accepted: Mapping[str, str]) -> None:
+    """Record what the checker lets pass, before the approval that needs it."""
+    if len(draft.gates) < len(GATES):
+        raise Conflict(f"period {draft.period_id} was calculated before there were gates: calculate it again")
+    shut = {gate.name: gate for gate in draft.gates if not gate.passed}
+    for gate in shut.values():
+        if gate.must_hold:
+            raise Refused(
+                f"{gate.sentence(draft.period_id)}; nobody can accept that: `royalty verify` finds the cause"
+            )
+    for name, reason in accepted.items():
+        if name not in shut:
+            raise Invalid(
+                f"the gate {name} found nothing in period {draft.period_id}: there is nothing to accept"
+            )
+        if not reason.strip():
+            raise Invalid(f"say why what the gate {name} found may pass")
+    known = _accepted(session, draft, checker)
+    for name in accepted:
+        if shut[name] not in known:
+            session.add(
+                GateAcceptance(
+                    period_id=draft.period_id,
+                    draft_sha256=draft.sha256,
+                    gate=name,
+                    findings=shut[name].document(),
+                    reason=accepted[name],
+                    checker=checker,
+                )
+            )
+    session.flush()
+    left = _left_shut(session, draft, checker)
+    if left:
+        raise Conflict(
+            f"{left[0].sentence(draft.period_id)}; look at it, then accept it with a reason"
+            f" (`--accept {left[0].name}=REASON`)"
+        )
+
+
+def _left_shut(session: Session, draft: Draft, checker: str) -> list[Gate]:
+    """Gates that found what this checker has not accepted, word for word."""
+    known = _accepted(session, draft, checker)
+    return [gate for gate in draft.gates if not gate.passed and (gate.must_hold or gate not in known)]
+
+
+def _accepted(session: Session, draft: Draft, checker: str) -> set[Gate]:
+    rows = session.execute(
+        select(GateAcceptance.gate, GateAcceptance.findings).where(
+            GateAcceptance.period_id == draft.period_id,
+            GateAcceptance.draft_sha256 == draft.sha256,
+            GateAcceptance.checker == checker,
+        )
+    )
+    return {Gate.read(gate, findings) for gate, findings in rows}
 
 
 def approval_of(session: Session, draft: Draft) -> Approval | None:

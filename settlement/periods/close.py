@@ -18,10 +18,17 @@ from settlement.periods.approval import Draft, approval_of, compute_draft, draft
 from settlement.periods.calculation import Progress
 from settlement.periods.calendar import find_period, require_earlier_closed
 from settlement.periods.frozen import freeze
+from settlement.periods.gates import Gate, require_sound
 from settlement.periods.journals import post_run
 from settlement.periods.models import Period, RoyaltyRun
 from settlement.periods.order import ORDER_WRITES
-from settlement.periods.totals import PayeeDifference, RunTotals, differences
+from settlement.periods.totals import (
+    FigureDifference,
+    PayeeDifference,
+    RunTotals,
+    differences,
+    figure_differences,
+)
 from settlement.statements.issue import check_ledger, issue_statements
 
 
@@ -33,6 +40,9 @@ class Closing:
     totals: RunTotals
     differences: list[PayeeDifference]
     """Earnings beside the last period's."""
+    figures: list[FigureDifference]
+    """The period's figures beside the last one's."""
+    gates: tuple[Gate, ...]
     statements: int
     journals: int
     """0 where nothing was posted: a dry run."""
@@ -49,7 +59,7 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
 
     Raises:
         Conflict: the period is not approved, or closed already; an earlier one is not closed; what would be written is
-            not what was approved; or another close is running.
+            not what was approved, or fails a gate that must hold; or another close is running.
     """
     period = find_period(session, period_id)
     alone = session.execute(text("SELECT pg_try_advisory_xact_lock(hashtextextended('settlement.close', 0))"))
@@ -71,6 +81,7 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
             f"period {period_id} is not what was approved any more: something it is made of has changed since; "
             "calculate it again and have that approved"
         )
+    require_sound(period_id, draft.gates)
     last = last_totals(session, period)
     _write(session, period_id, progress)
     posted = post_run(session, period_id, actor=actor, approved_by=approval.checker)
@@ -99,7 +110,7 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     seal(session, period_id, period.ends_at, actor)
     # Whoever posted into the period after the statements were made is on none of them, and could never be again.
     check_ledger(session, period)
-    return Closing(period_id, draft.totals, differences(draft.totals, last), statements, posted.posted)
+    return _closing(draft, last, statements, posted.posted)
 
 
 def dry_run(session: Session, period_id: str, *, progress: Progress | None = None) -> Closing:
@@ -116,7 +127,19 @@ def dry_run(session: Session, period_id: str, *, progress: Progress | None = Non
     last = last_totals(session, period)
     # One for each payee, whatever the number of its columns.
     statements = len({payee.payee_id for payee in draft.totals.payees})
-    return Closing(period_id, draft.totals, differences(draft.totals, last), statements, 0)
+    return _closing(draft, last, statements, 0)
+
+
+def _closing(draft: Draft, last: RunTotals | None, statements: int, journals: int) -> Closing:
+    return Closing(
+        draft.period_id,
+        draft.totals,
+        differences(draft.totals, last),
+        figure_differences(draft.totals, last),
+        draft.gates,
+        statements,
+        journals,
+    )
 
 
 def last_totals(session: Session, period: Period) -> RunTotals | None:

@@ -48,6 +48,30 @@ class RunDraft(Base):
     totals: Mapped[dict[str, Any]]
     calculated_by: Mapped[str]
     recorded_at: Mapped[RecordedAt]
+    gates: Mapped[dict[str, Any]]
+    """What each gate found (`settlement.periods.gates`), by its name."""
+
+
+class GateAcceptance(Base):
+    """A checker's word that what a gate found may pass, and why. Only the role `approver` may insert."""
+
+    __tablename__ = "gate_acceptance"
+    __table_args__ = (
+        Index(None, "period_id", "draft_sha256"),
+        CheckConstraint("octet_length(draft_sha256) = 32", name="draft_sha256_length"),
+        CheckConstraint("btrim(reason) <> ''", name="said_why"),
+        {"schema": "settlement"},
+    )
+
+    id: Mapped[Key]
+    period_id: Mapped[str] = mapped_column(ForeignKey(Period.period_id))
+    draft_sha256: Mapped[bytes]
+    gate: Mapped[str]
+    findings: Mapped[dict[str, Any]]
+    """The gate in the draft, word for word: what is found later is not accepted by this."""
+    reason: Mapped[str]
+    checker: Mapped[str]
+    recorded_at: Mapped[RecordedAt]
 
 
 class Approval(Base):

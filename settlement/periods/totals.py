@@ -118,6 +118,36 @@ def differences(this: RunTotals, last: RunTotals | None) -> list[PayeeDifference
     return [PayeeDifference(*key, *earned[key]) for key in sorted(earned)]
 
 
+@dataclass(frozen=True, slots=True)
+class FigureDifference:
+    """One of a currency's figures in this period and in the last one, in micros."""
+
+    currency: str
+    figure: str
+    """A field of `CurrencyTotals`."""
+    last: int
+    this: int
+
+    @property
+    def difference(self) -> int:
+        """This less last."""
+        return self.this - self.last
+
+
+def figure_differences(this: RunTotals, last: RunTotals | None) -> list[FigureDifference]:
+    """Every figure of every currency beside the last period's; 0 where the currency was not there."""
+    sides = [
+        {totals.currency: totals for totals in (run.currencies if run is not None else ())}
+        for run in (last, this)
+    ]
+    return [
+        FigureDifference(currency, figure, *(getattr(side.get(currency), figure, 0) for side in sides))
+        for currency in sorted(sides[0] | sides[1])
+        for figure in CurrencyTotals.__slots__
+        if figure != "currency"
+    ]
+
+
 def collect_totals(session: Session, period_id: str) -> RunTotals:
     """The totals of the calculation in the temporary tables (`calculation.calculate_lines`)."""
     connection = psycopg_connection(session)

@@ -588,7 +588,7 @@ FROZEN = {
         "approval": "id, kind, subject, content_sha256, maker, checker, recorded_at",
         "platform_version": "id, valid_from, platform_payee_id, model_developer_id, default_rate_card_id, zone,"
         " minimum_payout, dispute_contact, dispute_days, actor, reason, recorded_at, bank_details_cooling_off_days,"
-        " fallback_after_periods, fallback_key, zero_statements",
+        " fallback_after_periods, fallback_key, zero_statements, pending_limit_ppb",
         "rate_card_version": "id, rate_card_id, valid_from, model, rate_ppb, fee_micros, currency, content_to,"
         " distribution_key, terms, actor, reason, recorded_at, minimum_micros, weights, public_domain_payee_id",
         "contract_version": "id, contract_id, artist_id, valid_from, status, actor, reason, recorded_at",

@@ -65,6 +65,7 @@ NOT_IN_THE_EXAMPLE = (
     "frozen_tax_profile_version",
     "frozen_tax_reversal",
     "further_seeds",
+    "gate_acceptances",
     "hold_changes",
     "holds",
     "image_adapters",
