@@ -139,6 +139,37 @@ class Rule:
             movable=True,
         )
 
+    def transfer_sql(
+        self,
+        amount: str,
+        currency: str,
+        names: Mapping[str, str],
+        *,
+        booked_at: str,
+        actor: str,
+        approved_by: str = "NULL",
+    ) -> str:
+        """What a query for `post_transfers` selects, from SQL expressions of what `entry` takes.
+
+        Raises:
+            ValueError: the rule has more than one account on a side, or reverses something.
+        """
+        if (
+            self.booking is not Booking.EVENT
+            or self.reverses
+            or len(self.debit) != 1
+            or len(self.credit) != 1
+        ):
+            raise ValueError(f"{self.kind} is not a transfer from one account to another")
+        sides = (
+            f"{account.sql(names[account.owner] if account.owner else None, currency)}, '{account.account_class}'"
+            for account in (*self.debit, *self.credit)
+        )
+        return (
+            f"SELECT {self.key_sql(**names)}, '{self.kind}', {booked_at}, ({booked_at} AT TIME ZONE 'UTC')::date,"
+            f" {actor}, {approved_by}, {', '.join(sides)}, {currency}, {amount}"
+        )
+
     def check(self, account: Account, amount: int) -> None:
         """Raise ValueError unless the rule has this account on this side."""
         sides = {*self.debit, *self.credit} if self.either_sign else self.debit if amount > 0 else self.credit

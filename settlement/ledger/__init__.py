@@ -14,6 +14,7 @@ from settlement.ledger.entries import Entry, Line
 from settlement.ledger.log import append, sequence_journals
 from settlement.ledger.post import PostCounts, PostResult, post, post_from_query, reverse
 from settlement.ledger.seals import keep_writers_out, seal, sealed_before
+from settlement.ledger.transfers import post_transfers
 
 __all__ = [
     "AccountLine",
@@ -31,6 +32,7 @@ __all__ = [
     "keep_writers_out",
     "post",
     "post_from_query",
+    "post_transfers",
     "reverse",
     "seal",
     "sealed_before",

@@ -250,6 +250,14 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
+def open_seals(connection: psycopg.Connection[Any]) -> frozenset[datetime]:
+    """Before what instants the books are sealed; no further seal until the transaction ends."""
+    # The lock that writers share and a seal takes alone (`guard.lock_seal`): no seal comes between here and writing.
+    # Two statements, because the second must see what the first waited for.
+    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('ledger.seal', 0))")
+    return frozenset(row[0] for row in connection.execute("SELECT sealed_before FROM ledger.seal"))
+
+
 @contextmanager
 def _poster(session: Session) -> "Iterator[_Poster]":
     """A poster whose work is done as a whole or, on any error, not at all; the transaction stays usable."""
@@ -265,12 +273,7 @@ class _Poster:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
-        # The lock that writers share and a seal takes alone (`guard.lock_seal`): no seal comes between here and COPY.
-        # Two statements, because the second must see what the first waited for.
-        connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended('ledger.seal', 0))")
-        self._seals: frozenset[datetime] = frozenset(
-            row[0] for row in connection.execute("SELECT sealed_before FROM ledger.seal")
-        )
+        self._seals = open_seals(connection)
         self._sealed_before = max(self._seals, default=None)
         self._accounts: dict[str, _Account] = {}
         self._fields: dict[str | None, str] = {None: r"\N"}

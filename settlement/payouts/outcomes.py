@@ -7,13 +7,13 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
-from sqlalchemy import ARRAY, Text, any_, literal, select, text
+from sqlalchemy import ARRAY, Row, Text, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from database.errors import Invalid
 from settlement import posting
-from settlement.ledger import post, sequence_journals
+from settlement.ledger import post, post_transfers, sequence_journals
 from settlement.payouts.bank_messages.codes import DESTINATION, reason_text
 from settlement.payouts.models import (
     BatchProgress,
@@ -96,7 +96,7 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
     for batch_id in batch_ids:
         lock_payouts(session, batch_id)
     histories = payout_histories(session, [row.payout_id for row in payouts.values()])
-    result, entries, events, stopped = [], [], [], list[Stop]()
+    result, events, stopped = [], [], list[Stop]()
     finished = Counter[tuple[str, str]]()
     for outcome in given:
         payout = payouts.get(outcome.attempt_id)
@@ -111,17 +111,6 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
             result.append((outcome, f"a payout that is {history[-1]} cannot become {outcome.state}"))
             continue
         history.append(outcome.state)
-        rule = posting.PAYOUT_OUTCOMES.get(outcome.state)
-        if rule is not None:
-            entries.append(
-                rule.entry(
-                    payout.amount_micros,
-                    payout.currency,
-                    {"attempt": outcome.attempt_id, "payee": payout.payee_id},
-                    booked_at=outcome.at,
-                    actor=actor,
-                )
-            )
         events.append((payout.payout_id, len(history), outcome))
         if outcome.state == "returned":
             stopped.append(Stop(payout.payee_id, outcome.attempt_id, "came back", outcome.reason))
@@ -133,12 +122,65 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
     if events:
         _outcome_events(session, events, actor)
         hold_destinations(session, stopped, actor)
-    if entries:
-        post(session, entries)
+    if _post_outcomes(session, events, payouts, actor):
         sequence_journals(session)
     for batch_id in batch_ids:
         settle(session, batch_id, actor, finished[batch_id, "paid"], finished[batch_id, "rejected"])
     return result
+
+
+def _post_outcomes(
+    session: Session,
+    events: Sequence[tuple[str, int, Outcome]],
+    payouts: Mapping[str, Row[str, str, str, str, str, int]],
+    actor: str,
+) -> bool:
+    """Post the journals of events that have just been recorded; whether any of them has one."""
+    by_state: dict[str, list[tuple[str, int, Outcome]]] = {}
+    for event in events:
+        by_state.setdefault(event[2].state, []).append(event)
+    for state, rule in posting.PAYOUT_OUTCOMES.items():
+        found = by_state.get(state, ())
+        if not found:
+            continue
+        if len(rule.debit) == 1:
+            query = rule.transfer_sql(
+                "t.amount_micros",
+                "p.currency::text",
+                {"attempt": "t.attempt_id", "payee": "p.payee_id"},
+                booked_at="e.occurred_at",
+                actor="%(actor)s",
+            )
+            post_transfers(
+                session,
+                f"""{query}
+                FROM unnest(%(payouts)s::text[], %(numbers)s::integer[]) AS n (payout_id, number)
+                JOIN settlement.payout_event AS e ON e.payout_id = n.payout_id AND e.number = n.number
+                JOIN settlement.payout_attempt AS t ON t.attempt_id = e.attempt_id
+                JOIN settlement.payout AS p ON p.payout_id = t.payout_id
+                """,
+                {
+                    "payouts": [payout_id for payout_id, _, _ in found],
+                    "numbers": [number for _, number, _ in found],
+                    "actor": actor,
+                },
+            )
+        else:
+            rows = [(payouts[outcome.attempt_id], outcome) for _, _, outcome in found]
+            post(
+                session,
+                [
+                    rule.entry(
+                        payout.amount_micros,
+                        payout.currency,
+                        {"attempt": outcome.attempt_id, "payee": payout.payee_id},
+                        booked_at=outcome.at,
+                        actor=actor,
+                    )
+                    for payout, outcome in rows
+                ],
+            )
+    return any(state in by_state for state in posting.PAYOUT_OUTCOMES)
 
 
 class Stop(NamedTuple):

@@ -20,7 +20,7 @@ from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement import posting
 from settlement.bank_details import opened_account, sealed_accounts
 from settlement.bank_keys import key_ring
-from settlement.ledger import post, sequence_journals
+from settlement.ledger import post_transfers, sequence_journals
 from settlement.payees import PartyVersion, parties_of
 from settlement.payouts.models import (
     BatchEvent,
@@ -208,7 +208,12 @@ def reserve(
     if state == "cancelled":
         raise Conflict(f"batch {batch_id} is cancelled: nothing is left to submit")
     if state != "approved":
-        return len(_attempts(session, batch_id))
+        return session.scalars(
+            select(func.count())
+            .select_from(PayoutAttempt)
+            .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
+            .where(Payout.batch_id == batch_id)
+        ).one()
     if per_file < 1:
         raise Invalid(f"a file cannot have {per_file} payments: set PAYOUT_FILE_LIMIT to what the bank takes")
     _check_content(session, batch)
@@ -236,41 +241,44 @@ def reserve(
             "at": at,
         },
     )
-    session.execute(
+    attempts = session.scalars(
         text(
             """
-            INSERT INTO settlement.payout_attempt (attempt_id, payout_id, number, amount_micros, file)
-            SELECT :batch || '-' || place || '-1', payout_id, 1, amount_micros, (place - 1) / :per_file + 1
-            FROM (SELECT *, row_number() OVER (ORDER BY payee_id COLLATE "C") AS place
-                  FROM settlement.payout AS p WHERE batch_id = :batch AND decision = 'pay'
-                    AND NOT EXISTS (SELECT FROM settlement.payout_event AS e
-                                    WHERE e.payout_id = p.payout_id AND e.state = 'cancelled')) AS p
+            WITH attempt AS (
+                INSERT INTO settlement.payout_attempt (attempt_id, payout_id, number, amount_micros, file)
+                SELECT :batch || '-' || place || '-1', payout_id, 1, amount_micros, (place - 1) / :per_file + 1
+                FROM (SELECT *, row_number() OVER (ORDER BY payee_id COLLATE "C") AS place
+                      FROM settlement.payout AS p WHERE batch_id = :batch AND decision = 'pay'
+                        AND NOT EXISTS (SELECT FROM settlement.payout_event AS e
+                                        WHERE e.payout_id = p.payout_id AND e.state = 'cancelled')) AS p
+                RETURNING 1
+            )
+            SELECT count(*) FROM attempt
             """
         ),
         {"batch": batch_id, "per_file": per_file},
-    )
-    attempts = _attempts(session, batch_id)
+    ).one()
     if not attempts:
         raise Refused(
             f"nobody in batch {batch_id} can be paid any more: run `royalty payout cancel {batch_id}`"
         )
     _attempts_event(session, batch_id, 2, "reserved", actor, at)
-    post(
+    reserved = posting.PAYOUT_RESERVED.transfer_sql(
+        "t.amount_micros",
+        "p.currency::text",
+        {"attempt": "t.attempt_id", "payee": "p.payee_id"},
+        booked_at="%(at)s::timestamptz",
+        actor="%(actor)s",
+        approved_by="%(checker)s",
+    )
+    post_transfers(
         session,
-        [
-            posting.PAYOUT_RESERVED.entry(
-                amount,
-                batch.currency,
-                {"attempt": attempt_id, "payee": payee_id},
-                booked_at=at,
-                actor=actor,
-                approved_by=checker,
-            )
-            for attempt_id, payee_id, amount in attempts
-        ],
+        f"{reserved} FROM settlement.payout AS p"
+        " JOIN settlement.payout_attempt AS t ON t.payout_id = p.payout_id WHERE p.batch_id = %(batch)s",
+        {"at": at, "actor": actor, "checker": checker, "batch": batch_id},
     )
     sequence_journals(session)
-    return len(attempts)
+    return int(attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,16 +501,6 @@ def _left_out(session: Session, batch: PayoutBatch, actor: str) -> Mapping[str, 
         elif decision.party_version != version:
             left_out[payee_id] = "bank_details_changed"
     return left_out
-
-
-def _attempts(session: Session, batch_id: str) -> list[tuple[str, str, int]]:
-    """Id, payee and amount of every attempt of a batch."""
-    rows = session.execute(
-        select(PayoutAttempt.attempt_id, Payout.payee_id, PayoutAttempt.amount_micros)
-        .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
-        .where(Payout.batch_id == batch_id)
-    )
-    return [(attempt_id, payee_id, amount) for attempt_id, payee_id, amount in rows]
 
 
 def _attempts_event(
