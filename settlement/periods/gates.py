@@ -152,7 +152,8 @@ _GATES: dict[str, tuple[bool, str]] = {
         SELECT payee_id, currency, sum(amount), 'her lines are not what her statement says'
         FROM (SELECT payee_id, currency, royalties + late + refunds AS amount FROM pg_temp.run_column
               UNION ALL
-              SELECT payee_id, currency, -amount FROM pg_temp.run_line WHERE payee_id IS NOT NULL) AS moved
+              SELECT payee_id, currency, -amount FROM pg_temp.run_line
+              WHERE payee_id IS NOT NULL AND kind <> 'adjustment') AS moved
         GROUP BY payee_id, currency HAVING sum(amount) <> 0
         """,
     ),
