@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    WithJsonSchema,
     field_validator,
 )
 from sqlalchemy import (
@@ -227,7 +228,11 @@ Words = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(_wit
 """A prompt."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_nul)]
 """An id or a name."""
-_Sha256 = Annotated[bytes, BeforeValidator(_from_hex)]
+_Sha256 = Annotated[
+    bytes,
+    BeforeValidator(_from_hex),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}, mode="validation"),
+]
 _Document = Annotated[dict[str, Any], AfterValidator(_canonical)]
 
 
@@ -277,7 +282,11 @@ class ImagePrompt(BaseModel):
 
     adapter_sha256: _Sha256
     """Of the IP-Adapter's file."""
-    embedding: Annotated[bytes, BeforeValidator(_from_base64)]
+    embedding: Annotated[
+        bytes,
+        BeforeValidator(_from_base64),
+        WithJsonSchema({"type": "string", "contentEncoding": "base64"}, mode="validation"),
+    ]
     """Of the picture, by the adapter's image encoder: fp32 little-endian, in base64 in JSON, not normalised."""
     picture_sha256: _Sha256 | None = None
     """Of the picture's file."""

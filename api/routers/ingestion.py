@@ -60,17 +60,26 @@ _EXAMPLES: dict[type[BaseModel], dict[str, Any]] = {
 def _rows_schema(record: type[BaseModel]) -> dict[str, Any]:
     """The schema of a batch's rows. It documents them only: a bad row is refused by itself, not with all others."""
     row = record.model_json_schema()
+    row = _inlined(row, row.pop("$defs", {}))
     row["examples"] = [_EXAMPLES[record]]
     return {"type": "array", "minItems": 1, "maxItems": BATCH, "items": row}
+
+
+def _inlined(schema: Any, parts: Mapping[str, Any]) -> Any:
+    """The schema with its parts in their places: a reference would be to the root of another document."""
+    if isinstance(schema, list):
+        return [_inlined(each, parts) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(parts[schema["$ref"].removeprefix("#/$defs/")], parts)
+    return {name: _inlined(value, parts) for name, value in schema.items()}
 
 
 def _images_schema() -> dict[str, Any]:
     """The schema of a batch's images: the record's, with the sale that may ride along."""
     rows = _rows_schema(ImageRecord)
     fields = rows["items"]["properties"]
-    for name in fields:
-        if name.endswith("_sha256"):
-            fields[name] = {"type": ["string", "null"], "pattern": "^[0-9a-fA-F]{64}$"}
     sale = SaleRecord.model_json_schema()
     del sale["properties"]["image"]
     sale["required"].remove("image")

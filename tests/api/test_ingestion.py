@@ -1,6 +1,8 @@
 """Images, sales and refunds through the API: an outcome for every row, each once, sent again or not."""
 
+import base64
 import json
+import struct
 from typing import Any
 
 import pytest
@@ -176,6 +178,22 @@ def test_bad_images_and_bad_sales_are_refused_one_by_one(client: TestClient, pla
     ]
     assert "below zero" in answer["outcomes"][3]["sale"]["reason"]
     assert "surprise is not a known field" in answer["outcomes"][6]["reason"]
+
+
+def test_an_image_made_from_a_picture_names_its_owner(client: TestClient, platform) -> None:
+    numbers = base64.b64encode(struct.pack("<4f", 0.5, -1, 2, 0)).decode()
+    shown = {"adapter_sha256": "ab" * 32, "embedding": numbers, "scale": "0.8", "artist": "art-1"}
+    rows = [
+        payload("hers", image_prompts=[shown]),
+        payload("not hers", image_prompts=[{**shown, "artist": "art-2"}]),
+        payload("nothing", image_prompts=[{**shown, "embedding": "?"}]),
+    ]
+    hers, stolen, nothing = _images(rows, client, platform)["outcomes"]
+    assert [one["status"] for one in (hers, stolen, nothing)] == ["recorded", "refused", "refused"]
+    assert "belongs to art-1" in stolen["reason"]
+    assert nothing["reason"] == "image_prompts.0.embedding: an embedding is written in base64"
+    assert _images(rows[:1], client, platform)["known"] == 1
+    assert _count("attribution.image_prompt") == 1
 
 
 def test_a_riding_sale_needs_its_own_scope(client: TestClient, platform, login) -> None:

@@ -1,6 +1,8 @@
 """Image prompts: rendered as diffusers renders them, logged with one owner, and paid to the artists whose they are."""
 
+import csv
 import hashlib
+import json
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +28,7 @@ from attribution.game import build_game
 from attribution.generate import pipeline_settings
 from attribution.generation import Adapter, ImageRecord, LoggedImage, LoggedImagePrompt, logged_image
 from attribution.image_encoder import ImageEncoder
-from attribution.image_file import parse_image
+from attribution.image_file import parse_image, read_images
 from attribution.image_prompts import AppliedImagePrompt, ImageAdapters
 from attribution.ingest import Status, log_images
 from attribution.method import (
@@ -281,6 +283,20 @@ def a_record(model: Model, name: str, prompts: Sequence[dict[str, Any]], **chang
 def test_a_record_that_cannot_be_is_refused(tiny: Model, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(Invalid, match=message):
         a_record(tiny, "x", [a_prompt(bytes(32), "amara"), a_prompt(bytes(32), "amara", 2, **changes)])
+
+
+def test_import_lines_carry_image_prompts(tiny: Model, tmp_path: Path) -> None:
+    shown = [a_prompt(bytes(32), "amara", scale="0.25")]
+    fields = {"external_id": "x", "prompt": "a castle", "seed": 4, "steps": 2, "guidance": 3}
+    lines, table = tmp_path / "log.jsonl", tmp_path / "log.csv"
+    lines.write_text(json.dumps({**fields, "image_prompts": shown}) + "\n")
+    with table.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerows([[*fields, "image_prompts"], [*fields.values(), json.dumps(shown)]])
+    ((one,), (other,)) = (read_images(file, pipeline_settings(tiny)).lines for file in (lines, table))
+    assert one.record == other.record
+    (prompt,) = one.record.image_prompts
+    assert (prompt.embedding, prompt.scale, prompt.artist) == (embedding(1), Decimal("0.25"), "amara")
 
 
 def shown_by(artist: str, number: int) -> LoggedImagePrompt:
