@@ -68,6 +68,8 @@ class Bench:
     console: Console
     directories: dict[str, Path] = field(default_factory=dict)
     """What `run` was given for its ``directories``."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """What `run` was given for its ``numbers``."""
     figures: list[Figure] = field(default_factory=list)
     machine: dict[str, str | int] = field(default_factory=dict)
     """Description of the machine; `note_server` adds the database, and a benchmark what else matters to it."""
@@ -196,12 +198,20 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def _positive(given: str) -> int:
+    number = int(given)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not above zero")
+    return number
+
+
 def run(
     name: str,
     measure: Callable[[Bench], None],
     argv: Sequence[str] | None = None,
     console: Console | None = None,
     directories: Mapping[str, str] = MappingProxyType({}),
+    numbers: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run one benchmark as a command: measure, print the table, write the JSON.
 
@@ -211,6 +221,7 @@ def run(
         argv: Arguments; None takes the command line's.
         console: Where to print; None is standard output.
         directories: What else it can be given, by option, with a line of help: a checkout to compare with.
+        numbers: Likewise, whole numbers above zero: how much to do.
 
     Returns:
         The exit status: 0, also where a target is missed; 1 where the JSON cannot be written; 130 after Ctrl-C,
@@ -223,7 +234,10 @@ def run(
     )
     for option, help_line in directories.items():
         parser.add_argument(f"--{option}", type=Path, metavar="DIR", help=help_line)
+    for option, help_line in numbers.items():
+        parser.add_argument(f"--{option}", type=_positive, metavar="N", help=help_line)
     arguments = parser.parse_args(argv)
+    counts = {option: getattr(arguments, option) for option in numbers if getattr(arguments, option)}
     given = {option: getattr(arguments, option) for option in directories if getattr(arguments, option)}
     for directory in given.values():
         if not directory.is_dir():
@@ -231,7 +245,7 @@ def run(
     if arguments.json and not arguments.json.absolute().parent.is_dir():
         parser.error(f"the directory of {arguments.json} does not exist")  # before the work, not after it
 
-    bench = Bench(arguments.quick, console or Console(), given, machine=describe_machine())
+    bench = Bench(arguments.quick, console or Console(), given, counts, machine=describe_machine())
     try:
         measure(bench)
     except KeyboardInterrupt:

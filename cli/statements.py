@@ -1,5 +1,6 @@
 """`royalty statement`: list, look at, and write out what was issued."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -150,7 +151,8 @@ def export_statements(period_id: str, directory: Path) -> list[Path]:
         )
     paths = []
     with progress(f"writing {period_id}") as advance, session(Role.SETTLEMENT) as opened:
-        for path in write_statement_files(opened, statements, directory):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        for path in write_statement_files(opened, statements, directory, processes=cores):
             paths.append(path)
             advance(len(paths), len(FORMATS) * len(statements))
     return paths

@@ -12,6 +12,9 @@ from itertools import islice
 EMPTY = sha256().digest()
 """Root of a tree without leaves."""
 
+LEAF = b"\x00"
+"""What a leaf's data is hashed behind."""
+
 # Leaves of a complete subtree that is made in one go.
 _BLOCK = 1 << 16
 
@@ -21,7 +24,7 @@ Range = tuple[int, int]
 
 def leaf_hash(entry: bytes) -> bytes:
     """Hash of one leaf: SHA-256 of a zero byte and the leaf's data."""
-    return sha256(b"\x00" + entry).digest()
+    return sha256(LEAF + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

@@ -76,6 +76,8 @@ def compute_draft(session: Session, period: Period, *, actor: str, progress: Pro
     """Calculate without writing anything; the result stays in the transaction's temporary tables."""
     calculate_lines(session, period, progress)
     totals = collect_totals(session, period.period_id)
+    if progress is not None:
+        progress("hashing", 1, 1)
     inputs = inputs_digest(session)
     content: dict[str, Any] = {
         "period": period.period_id,

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
 from settlement.allocation import CONTENT
+from settlement.ledger.records import copy_rows
 from settlement.money import PPB
 from settlement.periods.calendar import last_instant
 from settlement.periods.lines import LINE_INPUTS, LINE_OUTPUTS, LINE_STAGES, LINE_TABLES, Stage
@@ -96,13 +97,10 @@ def digest(session: Session, queries: Mapping[str, str]) -> bytes:
     """SHA-256 over the rows of queries in COPY's text format, each after a line with its name."""
     found = hashlib.sha256()
     connection = psycopg_connection(session)
-    connection.execute("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'")
-    with connection.cursor() as cursor:
-        for name, query in queries.items():
-            found.update(f"{name}\n".encode())
-            with cursor.copy(f"COPY ({query}) TO STDOUT") as copy:
-                for block in copy:
-                    found.update(block)
+    for name, query in queries.items():
+        found.update(f"{name}\n".encode())
+        for row in copy_rows(connection, query):
+            found.update(row)
     return found.digest()
 
 

@@ -84,8 +84,12 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     require_sound(period_id, draft.gates)
     last = last_totals(session, period)
     _write(session, period_id, progress)
+    tell = progress or _silent
+    tell("posting", 0, 1)
     posted = post_run(session, period_id, actor=actor, approved_by=approval.checker)
+    tell("sections", 0, 1)
     statements = issue_statements(session, period, progress)
+    tell("recording the run", 0, 1)
     # What was known when the period was closed is a set of rows that must not change any more.
     session.execute(text("SELECT settlement.keep_terms(), settlement.keep_money_terms()"))
     session.add(
@@ -103,6 +107,7 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     period.state = "closed"
     session.flush()
     frozen = freeze(session, period_id, progress)
+    tell("logging and sealing", 0, 1)
     # Last, because it waits for whoever is posting now and keeps others waiting until the commit.
     keep_writers_out(session)
     sequence_journals(session)
@@ -110,6 +115,7 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     seal(session, period_id, period.ends_at, actor)
     # Whoever posted into the period after the statements were made is on none of them, and could never be again.
     check_ledger(session, period)
+    tell("closed", 1, 1)
     return _closing(draft, last, statements, posted.posted)
 
 
@@ -152,6 +158,10 @@ def last_totals(session: Session, period: Period) -> RunTotals | None:
         .limit(1)
     )
     return None if document is None else RunTotals.read(document)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Who does not want to know."""
 
 
 _NEXT = {

@@ -90,7 +90,7 @@ def freeze(session: Session, period_id: str, progress: Progress | None = None) -
         leaves = [Leaf("statement", str(name), sha256(str(body).encode()).digest()) for name, body in cursor]
     for number, table in enumerate(TABLES):
         if progress is not None:
-            progress("freezing", number, len(TABLES))
+            progress(f"freezing {table}", number, len(TABLES))
         root = rows_root(connection, [frozen_query(connection, period_id, table)])
         leaves.append(Leaf("table", reference(period_id, table), root))
     return leaves

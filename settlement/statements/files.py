@@ -3,7 +3,10 @@
 The same statement, the same bytes; the proof gets its checkpoint once one covers the statement.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -18,7 +21,7 @@ from settlement.statements.body import parse
 from settlement.statements.csv import detail_csv
 from settlement.statements.detail import FIELDS, Line
 from settlement.statements.models import Statement, find_statement
-from settlement.statements.pdf import Renderer
+from settlement.statements.pdf import PdfInput, Renderer, render_file, start_renderer, write_whole
 from settlement.statements.proof import StatementProofs, statement_file
 from settlement.statements.sections import sections_csv
 from settlement.statements.yearly import yearly_report
@@ -105,29 +108,65 @@ def write_statement_files(
     statements: Sequence[Statement],
     directory: Path,
     formats: Sequence[Format] = FORMATS,
+    processes: int = 1,
 ) -> Iterator[Path]:
     """Write statements' files into a directory, which is made if it is missing; yields each path once it is written.
 
     A file that is there already is replaced whole, never half.
+
+    Args:
+        session: of a role that may read the statements.
+        statements: whose files.
+        directory: where to.
+        formats: which ones.
+        processes: how many render PDFs at a time; few statements are rendered here, whatever is asked for.
 
     Raises:
         Unavailable: the directory cannot be written.
     """
     renderer = Renderer()
     proofs = StatementProofs(session)
+    here = processes == 1 or "pdf" not in formats or len(statements) < _WORTH_PROCESSES
+    waiting: deque[Future[Path]] = deque()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for statement in statements:
-            for format in formats:
-                path = directory.joinpath(file_name(statement, format))
-                unfinished = path.with_name(f"{path.name}.part")
-                unfinished.write_bytes(_file(session, statement, format, renderer, proofs))
-                unfinished.replace(path)
-                yield path
+        # Spawned: a fork of a process with threads and connections may hang.
+        with ProcessPoolExecutor(processes, get_context("spawn"), start_renderer) as pool:
+            for statement in statements:
+                for format in formats:
+                    path = directory.joinpath(file_name(statement, format))
+                    if format == "pdf" and not here:
+                        waiting.append(pool.submit(render_file, pdf_input(session, statement), path))
+                    else:
+                        write_whole(path, _file(session, statement, format, renderer, proofs))
+                        yield path
+                while len(waiting) > _AHEAD * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
     except OSError as error:
         raise Unavailable(
             f"{directory} cannot be written ({error.strerror}): free some space or name another directory"
         ) from error
+
+
+_WORTH_PROCESSES = 100
+"""Statements from which it pays to start processes: each takes a second or two."""
+
+_AHEAD = 8
+"""Statements read ahead for each process."""
+
+
+def pdf_input(session: Session, statement: Statement) -> PdfInput:
+    """What a statement's PDF follows from, read with the rights of the session's user."""
+    header = parse(statement.body.encode())["header"]
+    return PdfInput(
+        statement.body.encode(),
+        statement.number,
+        statement.recorded_at.astimezone(ZoneInfo(header["period"]["zone"])).date(),
+        _party(session, header["payee"]),
+        _letterhead(session, header["platform"]) or Party(header["platform"]["id"]),
+    )
 
 
 def _file(
@@ -145,15 +184,7 @@ def _file(
         case "sections.csv":
             return sections_csv(statement.body.encode())
         case "pdf":
-            header = parse(statement.body.encode())["header"]
-            platform = _letterhead(session, header["platform"])
-            return (renderer or Renderer()).pdf(
-                statement.body.encode(),
-                number=statement.number,
-                issued=statement.recorded_at.astimezone(ZoneInfo(header["period"]["zone"])).date(),
-                payee=_party(session, header["payee"]),
-                platform=platform or Party(header["platform"]["id"]),
-            )
+            return pdf_input(session, statement).render(renderer or Renderer())
 
 
 def _party(session: Session, reference: dict[str, str]) -> Party | None:

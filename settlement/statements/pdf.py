@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typst
 
-from settlement.money import minor_exponent
+from settlement.money import from_decimal, minor_exponent, to_decimal
 from settlement.party import Party
 from settlement.statements.body import identity, parse
 from settlement.statements.locale import reader
@@ -29,6 +30,9 @@ _TEMPLATE = Path(__file__).with_name("template.typ")
 _YEARLY = Path(__file__).with_name("yearly.typ")
 _ARCHIVAL: list[PDFStandard] = ["ua-1", "a-3a"]
 _ERASED = Party("(erased)")
+MOST_ROWS = 5_000
+"""Rows of one table that are set: some 150 pages. The rest is counted and summed in words; the CSV has every row."""
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -96,7 +100,10 @@ class Renderer:
             "payee": _printed(payee or _ERASED),
             "platform": _printed(platform),
         }
-        inputs = {"body": body.decode(), "frame": json.dumps(frame)}
+        more = _shorten(document)
+        inputs = {"body": body.decode(), "frame": json.dumps(frame | {"more": more})}
+        if more:
+            inputs["shown"] = json.dumps(document)
         try:
             return self._compile(template, inputs, _ARCHIVAL)
         except typst.TypstError as error:
@@ -115,6 +122,63 @@ class Renderer:
         if not isinstance(file, bytes):
             raise TypeError(f"typst returned {type(file)} for a PDF")
         return file
+
+
+@dataclass(frozen=True, slots=True)
+class PdfInput:
+    """Everything that a statement's PDF follows from; see `Renderer.pdf`."""
+
+    body: bytes
+    number: int
+    issued: date
+    payee: Party | None
+    platform: Party
+
+    def render(self, renderer: Renderer) -> bytes:
+        """The file."""
+        return renderer.pdf(
+            self.body, number=self.number, issued=self.issued, payee=self.payee, platform=self.platform
+        )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file; one that is there is replaced whole, never half."""
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+_renderer: Renderer
+
+
+def start_renderer() -> None:
+    """A process's one renderer, with its fonts and its compiled template."""
+    global _renderer
+    _renderer = Renderer()
+
+
+def render_file(given: PdfInput, path: Path) -> Path:
+    """Render and write a PDF in a process that `start_renderer` began; the path."""
+    write_whole(path, given.render(_renderer))
+    return path
+
+
+def _shorten(document: dict[str, Any]) -> dict[str, object]:
+    """Take the rows away that are too many, and say how many of which section, and what they come to."""
+    more: dict[str, object] = {}
+    # A transparency report has no such sections.
+    entries = document.get("entries", {})
+    sections = [(document, "earnings", "amount"), (document, "adjustments", "difference")]
+    for holder, name, field in sections + [(entries, name, "amount") for name in entries]:
+        rest = holder.get(name, [])[MOST_ROWS:]
+        if not rest:
+            continue
+        del holder[name][MOST_ROWS:]
+        sums: Counter[str] = Counter()
+        for row in rest:
+            sums[row["currency"]] += from_decimal(row[field])
+        more[name] = {"rows": len(rest), "sums": [(c, to_decimal(amount)) for c, amount in sums.items()]}
+    return more
 
 
 def _days(part: object) -> Iterator[date]:

@@ -1,13 +1,17 @@
 """The PDF: the same bytes again, the body inside, everything on it, and any name at all."""
 
 import io
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from pypdf import PdfReader
 
 from settlement.balance import of_which
+from settlement.money import from_decimal, to_decimal
 from settlement.party import Address, Party
 from settlement.statements.body import (
     Body,
@@ -18,9 +22,10 @@ from settlement.statements.body import (
     Summary,
     canonical,
     identity,
+    parse,
 )
 from settlement.statements.detail import summarise
-from settlement.statements.pdf import Renderer
+from settlement.statements.pdf import PdfInput, Renderer, render_file, start_renderer
 from tests.settlement.statement_example import BODY, long_body
 
 PAYEE = Party(
@@ -200,3 +205,26 @@ def test_a_statement_without_anything(renderer: Renderer) -> None:
     assert "Closing balance on 30 November 2026 0,000000" in text
     assert "Earnings over time" not in text
     assert "Images that earned most" not in text
+
+
+def test_a_process_of_its_own_makes_the_same_file(renderer: Renderer, tmp_path: Path) -> None:
+    given = PdfInput(canonical(BODY), 1042, date(2026, 12, 2), PAYEE, PLATFORM)
+    with ProcessPoolExecutor(2, get_context("spawn"), start_renderer) as pool:
+        made = [pool.submit(render_file, given, tmp_path / f"{n}.pdf") for n in range(2)]
+        files = [future.result().read_bytes() for future in made]
+    assert files == [pdf(renderer, BODY)] * 2
+    assert [path.suffix for path in tmp_path.iterdir()] == [".pdf"] * 2
+
+
+def test_rows_without_end_are_counted_and_summed_and_all_attached(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("settlement.statements.pdf.MOST_ROWS", 250)
+    body = long_body(400, "EUR")
+    file = pdf(renderer, body)
+    text = " ".join(texts(file))
+    document = parse(canonical(body))
+    left_out = [from_decimal(row["amount"]) for row in document["earnings"][250:] if row["currency"] == "EUR"]
+    total = f"{to_decimal(sum(left_out)).replace('.', ',')}"
+    assert f"{len(document['earnings']) - 250} more rows, {total[:-10]}.{total[-10:]} EUR" in text
+    assert PdfReader(io.BytesIO(file)).attachments["statement.json"] == [canonical(body)]
