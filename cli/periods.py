@@ -196,6 +196,7 @@ def show_totals(totals: RunTotals) -> None:
                     "unattributed",
                     "late",
                     "refunds",
+                    "adjustments",
                 )
             ),
         )
@@ -211,6 +212,7 @@ def show_totals(totals: RunTotals) -> None:
         "unattributed",
         "late",
         "refunds",
+        "adjustments",
     )
     show(table(f"Period {totals.period_id}", columns, rows, right=columns[1:]))
     show(

@@ -70,6 +70,7 @@ class CurrencyAnswer(BaseModel):
     unattributed: Money
     late: Money
     refunds: Money
+    adjustments: Money = Field(description="What corrections of closed periods come to.")
 
 
 class PayeeTotalsAnswer(BaseModel):

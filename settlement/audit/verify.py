@@ -347,6 +347,22 @@ CHECKS: tuple[Check, ...] = (
         "SELECT subject, item, found || ' instead of ' || expected FROM audit.money_faults",
     ),
     Check(
+        "corrections are applied as approved",
+        "Every correction was approved by another person than proposed it and applied once, in the period of its "
+        "lines; each line that it takes back is taken as it stood, and once; what it gives adds up, and is the share "
+        "and split of it.",
+        """
+        SELECT correction_id, line_id, item, coalesce(recorded::text, 'nothing') || ' instead of '
+               || coalesce(expected::text, 'nothing') FROM audit.correction_faults
+        """,
+    ),
+    Check(
+        "corrections say what was approved",
+        "The SHA-256 of every correction's content, its preview included, is the one that was approved.",
+        "SELECT correction_id, content, content_sha256 FROM audit.corrections",
+        _digests,
+    ),
+    Check(
         "openings are the last closings",
         "Every statement opens with the balance that the one before it closed with, and no balance is dropped.",
         "SELECT statement_id, fault, 'opening ' || opening, previous, 'closing ' || previous_closing"

@@ -534,10 +534,14 @@ WHERE NOT EXISTS (SELECT FROM settlement.correction_withdrawal AS w WHERE w.corr
     AND NOT EXISTS (SELECT FROM settlement.correction_application AS y WHERE y.correction_id = o.correction_id)
 ORDER BY s.external_id COLLATE "C" LIMIT 1
 """
+# Whoever has the share and split that she had keeps what she has, though what a refund left might be divided otherwise
+# by a micro.
 _UNCHANGED = """
 DELETE FROM pg_temp.run_correction_sale WHERE sale_id NOT IN (
-    SELECT sale_id FROM pg_temp.run_line WHERE kind = 'adjustment'
-    GROUP BY sale_id, player, destination, payee_id HAVING sum(amount) <> 0)
+    SELECT sale_id FROM pg_temp.run_line GROUP BY sale_id, player, destination, payee_id HAVING sum(amount) <> 0
+) OR slice = slice_before AND sale_id NOT IN (
+    SELECT sale_id FROM pg_temp.run_line GROUP BY sale_id, player, destination, payee_id, share_ppb, split_ppb
+    HAVING count(*) FILTER (WHERE amount < 0) <> count(*) FILTER (WHERE amount > 0))
 """
 _NO_LINES = """
 DELETE FROM pg_temp.run_line WHERE sale_id NOT IN (SELECT sale_id FROM pg_temp.run_correction_sale)

@@ -612,7 +612,7 @@ FROZEN = {
         "refund_reversal": "refund_id, sale_id, period_id, refunded_micros, reversed_micros",
         "royalty_line": "id, period_id, kind, sale_id, player, destination, payee_id, amount_micros, currency,"
         " attribution_id, share_ppb, contract_version_id, split_ppb, distribution_key, refund_id, corrects,"
-        " platform_version_id",
+        " platform_version_id, correction_id",
         "statement": "id, statement_id, number, period_id, payee_id, currency, journal_id, opening, royalties, late,"
         " adjustments, refunds, reserves, recoupment, tax, claims, fx, payments, closing, payable, held,"
         " below_minimum, below_unit, body, sha256, recorded_at",
@@ -631,6 +631,12 @@ FROZEN = {
         "recoupment": "period_id, advance_id, amount_micros",
         "statement_column": "period_id, payee_id, currency, statement_id, opening, royalties, late, adjustments,"
         " refunds, reserves, recoupment, tax, claims, fx, payments, closing",
+        "correction": "correction_id, kind, method_id, rate_card_version_id, payee_id, currency, territory,"
+        " amount_micros, reason, content, content_sha256, actor, recorded_at",
+        "correction_sale": "correction_id, sale_id, attribution_id, rate_card_version_id, slice_before_micros,"
+        " slice_micros",
+        "correction_contract": "correction_id, artist_id, contract_version_id",
+        "correction_application": "correction_id, period_id, approval_id",
     }.items()
 }
 """Columns of the frozen rows of each table, in the order of the leaves."""
