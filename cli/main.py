@@ -24,6 +24,7 @@ app = typer.Typer(
 def _register() -> None:
     # Imported here, so that a group's import error is reported like any other failure.
     from cli import (
+        advances,
         artists,
         attribution,
         catalogue,
@@ -34,6 +35,7 @@ def _register() -> None:
         demo,
         disputes,
         exports,
+        fx,
         images,
         methods,
         payouts,
@@ -61,6 +63,8 @@ def _register() -> None:
         privacy,
         payouts,
         tax,
+        advances,
+        fx,
         claims,
         corrections,
         disputes,

@@ -5,19 +5,21 @@ the oldest first, out of the smaller of the balance at the period's last instant
 """
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 
 import rfc8785
-from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, select
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, and_, func, literal, select, text
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from database.base import Base, RecordedAt
 from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement.ledger import post
+from settlement.ledger.models import Journal
 from settlement.money import MAX_MICROS, format_money, to_decimal
 from settlement.payees import Payee
 from settlement.periods.models import Approval
-from settlement.posting import ADVANCE_PAID
+from settlement.posting import ADVANCE_PAID, ADVANCE_RETURNED, Rule
 
 KIND = "advance"
 """The kind of an advance's approval."""
@@ -156,12 +158,16 @@ def pay_advance(session: Session, advance_id: str, *, paid_at: datetime, actor: 
     Raises:
         NotFound: no such advance.
         Refused: nobody has approved it.
-        Conflict: it was posted as paid at another time.
+        Conflict: it was posted as paid at another time, or came back since.
     """
     advance = find_advance(session, advance_id)
     approval = approval_of_advance(session, advance)
     if approval is None:
         raise Refused(f"advance {advance_id} is not approved: another person than {advance.actor} must do so")
+    if _posted_at(session, ADVANCE_RETURNED, advance_id) is not None:
+        raise Conflict(
+            f"advance {advance_id} was paid and came back: record what is paid now under another id"
+        )
     entry = ADVANCE_PAID.entry(
         advance.amount_micros,
         advance.currency,
@@ -171,6 +177,94 @@ def pay_advance(session: Session, advance_id: str, *, paid_at: datetime, actor: 
         approved_by=approval.checker,
     )
     return post(session, [entry]).posted == 1
+
+
+def return_advance(session: Session, advance_id: str, *, returned_at: datetime, actor: str) -> bool:
+    """Post that an advance came back, before anything of it was recouped: nobody owes it. Posted already: False.
+
+    Args:
+        session: role `settlement`.
+        advance_id: which one.
+        returned_at: when the bank booked it; in the open period if its own is sealed.
+        actor: who says so.
+
+    Raises:
+        NotFound: no such advance.
+        Refused: it was not paid, or something of it is recouped.
+    """
+    advance = find_advance(session, advance_id)
+    if _posted_at(session, ADVANCE_PAID, advance_id) is None:
+        raise Refused(f"advance {advance_id} is not paid: nothing of it can come back")
+    # As the table's trigger has it: a close that recoups is waited for.
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('settlement.recoupment', 0))"))
+    recouped = session.scalar(
+        select(func.sum(Recoupment.amount_micros)).where(Recoupment.advance_id == advance_id)
+    )
+    if recouped:
+        raise Refused(
+            f"{format_money(int(recouped), advance.currency)} of advance {advance_id} is recouped: correct the payee's "
+            "balance by hand (`royalty correction propose`)"
+        )
+    if _posted_at(session, ADVANCE_RETURNED, advance_id) is not None:
+        return False
+    entry = ADVANCE_RETURNED.entry(
+        advance.amount_micros,
+        advance.currency,
+        {"payee": advance.payee_id, "advance": advance_id},
+        booked_at=returned_at,
+        actor=actor,
+    )
+    return post(session, [entry]).posted == 1
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceStatus:
+    """An advance and how far it has come."""
+
+    advance: Advance
+    checker: str | None
+    paid_at: datetime | None
+    returned_at: datetime | None
+    recouped_micros: int
+
+    @property
+    def state(self) -> str:
+        """agreed, approved, paid, recouped or returned."""
+        if self.returned_at is not None:
+            return "returned"
+        if self.paid_at is not None:
+            return "recouped" if self.recouped_micros == self.advance.amount_micros else "paid"
+        return "approved" if self.checker else "agreed"
+
+
+def advances(session: Session, *, after: str = "", limit: int = 200) -> list[AdvanceStatus]:
+    """Advances by id in byte order, at most ``limit`` after an id."""
+    paid, returned = aliased(Journal), aliased(Journal)
+    recouped = (
+        select(func.coalesce(func.sum(Recoupment.amount_micros), 0))
+        .where(Recoupment.advance_id == Advance.advance_id)
+        .scalar_subquery()
+    )
+    rows = session.execute(
+        select(Advance, Approval.checker, paid.booked_at, returned.booked_at, recouped)
+        .outerjoin(
+            Approval,
+            and_(
+                Approval.kind == KIND,
+                Approval.subject == Advance.advance_id,
+                Approval.content_sha256 == Advance.content_sha256,
+            ),
+        )
+        .outerjoin(paid, paid.key == literal("advance:") + Advance.advance_id)
+        .outerjoin(returned, returned.key == literal("advance:") + Advance.advance_id + ":returned")
+        .where(Advance.advance_id.collate("C") > after)
+        .order_by(Advance.advance_id.collate("C"))
+        .limit(limit)
+    )
+    return [
+        AdvanceStatus(advance, checker, paid_at, returned_at, int(sum_recouped))
+        for advance, checker, paid_at, returned_at, sum_recouped in rows
+    ]
 
 
 def find_advance(session: Session, advance_id: str) -> Advance:
@@ -190,3 +284,8 @@ def approval_of_advance(session: Session, advance: Advance) -> Approval | None:
             Approval.content_sha256 == advance.content_sha256,
         )
     )
+
+
+def _posted_at(session: Session, rule: Rule, advance_id: str) -> datetime | None:
+    """When an advance's journal by a rule is booked; None if it is not posted."""
+    return session.scalar(select(Journal.booked_at).where(Journal.key == rule.key.format(advance=advance_id)))

@@ -145,3 +145,14 @@ def record_fx_rates(session: Session, given: Sequence[FxRate], *, actor: str, re
             )
     session.flush()
     return written
+
+
+def fx_rates(session: Session) -> list[FxRateVersion]:
+    """Every rate that was entered, by pair of currencies, the newest first."""
+    return list(
+        session.scalars(
+            select(FxRateVersion).order_by(
+                FxRateVersion.source_currency, FxRateVersion.target_currency, FxRateVersion.valid_from.desc()
+            )
+        )
+    )

@@ -294,6 +294,15 @@ ADVANCE_PAID = Rule(
     key="advance:{advance}",
     booking=Booking.EVENT,
 )
+ADVANCE_RETURNED = Rule(
+    "advance_returned",
+    "an advance that nothing is recouped of comes back: the exact reversal of its payment",
+    debit=(BANK,),
+    credit=(ADVANCES,),
+    key="advance:{advance}:returned",
+    booking=Booking.EVENT,
+    reverses=ADVANCE_PAID.key,
+)
 TAX_REMITTED = Rule(
     "tax_remitted",
     "withheld tax is remitted to the authority",
@@ -384,6 +393,7 @@ MATRIX: tuple[Rule, ...] = (
     CORRECTED_SUSPENSE,
     REFUND_ROYALTIES,
     ADVANCE_PAID,
+    ADVANCE_RETURNED,
     TAX_REMITTED,
     CLAIM_OPENED,
     CLAIM_DECIDED,
@@ -394,7 +404,8 @@ MATRIX: tuple[Rule, ...] = (
     PAYOUT_CORRECTED,
     BANK_CHARGE,
 )
-"""Every rule. A correction of any journal is its exact reversal (`settlement.ledger.reverse`) and the right one."""
+"""Every rule. A correction of another journal is its exact reversal (`settlement.ledger.reverse`) and the right one: of
+one that rows of its own explain (reserves, tax, advances, exchange, suspense, clearing) the database refuses it."""
 
 PAYMENT_KINDS = [
     rule.kind for rule in (PAYOUT_RESERVED, PAYOUT_PAID, PAYOUT_REJECTED, PAYOUT_RETURNED, PAYOUT_CORRECTED)
@@ -438,8 +449,9 @@ def page() -> str:
             "| event | debit | credit | key | booked |",
             "|---|---|---|---|---|",
             *rows,
-            "| a correction of any journal | its exact reversal, then the right one | | the correction's | "
-            f"{Booking.EVENT} |",
+            "| a correction of another journal, but of one on accounts of reserves, tax, advances, exchange, suspense "
+            "or clearing, which is corrected by what decided it | its exact reversal, then the right one | | the "
+            f"correction's | {Booking.EVENT} |",
             "",
             "## Accounts",
             "",

@@ -22,6 +22,7 @@ def downgrade() -> None:
     execute(
         earlier_definition("settlement/audit/sql/0007_audit_views.sql", "CREATE VIEW audit.suspense_tie_out")
     )
+    execute(earlier_definition("settlement/audit/sql/0018_money_views.sql", "CREATE VIEW audit.advances "))
     # What was put into definitions is taken out of them again, whatever else they hold by now.
     execute(r"""
         DO $$ DECLARE
@@ -56,9 +57,16 @@ def downgrade() -> None:
                 FROM pg_constraint
                 WHERE conrelid = 'settlement.approval'::regclass AND conname = 'approval_kind_known');
         END $$;
+        DROP TRIGGER reversed_by_its_rule ON ledger.journal;
+        DROP FUNCTION guard.check_reversal();
         DROP TRIGGER claim_approval ON settlement.approval;
         DROP INDEX settlement.approval_claim_decided_once;
         DROP TABLE party.dispute_words, settlement.dispute_answer, settlement.dispute, settlement.claim_decision,
             settlement.ownership_claim;
         DROP FUNCTION guard.check_claim(), guard.check_claim_decision(), guard.check_claim_approval();
     """)
+    execute(
+        earlier_definition(
+            "settlement/sql/0018_money_terms.sql", "CREATE FUNCTION guard.check_recoupments", "$$;"
+        )
+    )

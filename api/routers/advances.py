@@ -20,6 +20,7 @@ from settlement.advances import (
     find_advance,
     pay_advance,
     record_advance,
+    return_advance,
 )
 from settlement.money import from_decimal
 
@@ -45,6 +46,12 @@ class PaidAdvance(BaseModel):
     """When the bank paid it."""
 
     paid_at: AwareDatetime
+
+
+class ReturnedAdvance(BaseModel):
+    """When the bank booked that it came back."""
+
+    returned_at: AwareDatetime
 
 
 class AdvanceAnswer(BaseModel):
@@ -98,6 +105,20 @@ def pay_one(asker: Asker, advance: AdvanceId, paid: PaidAdvance) -> AdvanceAnswe
         raise Invalid("paid_at is in the future: say when the bank has paid it")
     with session(Role.SETTLEMENT) as opened:
         pay_advance(opened, advance, paid_at=paid.paid_at, actor=asker.username)
+        return _answer(opened, find_advance(opened, advance))
+
+
+@router.post(
+    "/v1/advances/{advance}/return",
+    **allowing("payouts:write", problems=(404, 409, 422)),
+    summary="Say that an advance came back",
+)
+def return_one(asker: Asker, advance: AdvanceId, returned: ReturnedAdvance) -> AdvanceAnswer:
+    """Post that an advance came back before anything of it was recouped. Sent twice, it is posted once."""
+    if returned.returned_at > datetime.now(UTC):
+        raise Invalid("returned_at is in the future: say when the bank has booked it")
+    with session(Role.SETTLEMENT) as opened:
+        return_advance(opened, advance, returned_at=returned.returned_at, actor=asker.username)
         return _answer(opened, find_advance(opened, advance))
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from database.engine import psycopg_connection
-from database.errors import Conflict, Invalid, NotFound
+from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement.ledger.entries import Entry, Line
 
 MAX_AMOUNT = 2**63 - 1
@@ -118,6 +118,7 @@ def reverse(
     Raises:
         NotFound: no journal has this key.
         Conflict: it is reversed already under another key, or ``booked_at`` is sealed.
+        Refused: the database keeps rows that explain the journal, and says what to do instead.
     """
     rows = session.execute(
         text(
@@ -145,7 +146,12 @@ def reverse(
         approved_by=approved_by,
         reverses=key,
     )
-    return post(session, [entry])
+    try:
+        return post(session, [entry])
+    except DBAPIError as error:
+        if isinstance(error.orig, errors.RestrictViolation):
+            raise Refused(error.orig.diag.message_primary or str(error.orig)) from error
+        raise
 
 
 class _Account(NamedTuple):

@@ -224,6 +224,8 @@ def reserve(
     if provider is not None:
         session.add(ProviderBatch(batch_id=batch_id, provider=provider, actor=actor))
         session.flush()
+    # Nobody claims of these balances meanwhile: what is there is looked at once (`settlement.claims.open_claim`).
+    lock_payouts(session, f"balances {batch.currency}")
     left_out = _left_out(session, batch, actor)
     session.execute(
         text(

@@ -221,6 +221,69 @@ DO $$ BEGIN
     END IF;
 END $$;
 
+-- What rows of their own explain is not reversed beside them: a reserve, withheld tax, an advance, an exchange, suspense or a
+-- payout under way would be one thing by its rows and another by the ledger. An advance that nothing is recouped of is
+-- returned, a refusal that the bank takes back is corrected, each by its own rule; what else was wrong is corrected by what
+-- decided it. Looked at for journals that reverse one, and no others.
+CREATE FUNCTION guard.check_reversal() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    reversed record;
+    explained text;
+BEGIN
+    SELECT j.key, j.kind INTO reversed FROM ONLY ledger.journal AS j WHERE j.id = NEW.reverses;
+    IF (reversed.kind, NEW.kind) IN (('payout_rejected', 'payout_corrected'), ('advance', 'advance_returned')) THEN
+        -- As `write_in_turn` has it: a close that recoups is waited for.
+        IF reversed.kind = 'advance' THEN
+            PERFORM pg_advisory_xact_lock(hashtextextended('settlement.recoupment', 0));
+            IF EXISTS (SELECT FROM ONLY settlement.recoupment AS r WHERE 'advance:' || r.advance_id = reversed.key) THEN
+                RAISE EXCEPTION 'journal % is of an advance of which something is recouped', reversed.key
+                    USING ERRCODE = 'restrict_violation', CONSTRAINT = 'returned_before_recouped';
+            END IF;
+        END IF;
+        RETURN NULL;
+    END IF;
+    SELECT split_part(a.code, ':', 1) INTO explained
+    FROM ONLY ledger.posting AS p JOIN ONLY ledger.account AS a ON a.id = p.account_id
+    WHERE p.journal_id = NEW.reverses AND split_part(a.code, ':', 1) IN (
+        'reserve', 'tax_withheld', 'advances', 'fx_position', 'suspense_pending', 'suspense_unclaimed',
+        'suspense_unattributed', 'suspense_disputed', 'payout_clearing') ORDER BY 1 LIMIT 1;
+    IF explained IS NOT NULL THEN
+        RAISE EXCEPTION 'journal % moves %, which rows of its own explain: %', reversed.key, explained,
+            CASE WHEN reversed.kind = 'advance' THEN 'say that the advance came back (`royalty advance return`)'
+                 WHEN reversed.kind = 'tax_remitted' THEN 'remit so much less the next time'
+                 WHEN starts_with(reversed.kind, 'claim_') THEN 'decide the claim (`royalty claim decide`)'
+                 WHEN starts_with(reversed.kind, 'payout_') THEN 'say what the bank has done (`royalty payout settle`)'
+                 ELSE 'correct what it decided (`royalty correction propose`)' END
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'reversed_by_its_rule';
+    END IF;
+    RETURN NULL;
+END
+$$;
+ALTER FUNCTION guard.check_reversal() OWNER TO royalty_guard;
+REVOKE ALL ON FUNCTION guard.check_reversal() FROM PUBLIC;
+CREATE TRIGGER reversed_by_its_rule AFTER INSERT ON ledger.journal
+    FOR EACH ROW WHEN (NEW.reverses IS NOT NULL) EXECUTE FUNCTION guard.check_reversal();
+ALTER TABLE ledger.journal ENABLE ALWAYS TRIGGER reversed_by_its_rule;
+
+-- Nor is an advance recouped that came back.
+DO $$ DECLARE
+    definition text := pg_get_functiondef('guard.check_recoupments()'::regprocedure);
+    edited text := replace(definition, E'    RETURN NULL;\nEND', concat_ws(E'\n',
+        '    SELECT n.advance_id INTO broken FROM added AS n',
+        '    JOIN ONLY ledger.journal AS j ON j.key = ''advance:'' || n.advance_id || '':returned'' LIMIT 1;',
+        '    IF broken IS NOT NULL THEN',
+        '        RAISE EXCEPTION ''advance % came back and is not recouped'', broken',
+        '            USING ERRCODE = ''integrity_constraint_violation'', CONSTRAINT = ''returned_before_recouped'';',
+        '    END IF;',
+        '    RETURN NULL;', 'END'));
+BEGIN
+    IF edited = definition THEN
+        RAISE EXCEPTION 'guard.check_recoupments is not as this migration knows it';
+    END IF;
+    EXECUTE edited;
+END $$;
+
 -- Whoever is erased loses the words of her disputes; a user who may open disputes for her alone is there for her alone too.
 DO $$ DECLARE
     definition text := pg_get_functiondef('guard.erase_payee(text, text, text)'::regprocedure);
@@ -341,6 +404,18 @@ FULL JOIN (
     WHERE starts_with(a.code, 'suspense_') GROUP BY a.code HAVING sum(p.amount) <> 0
 ) AS b ON b.account = l.account
 WHERE coalesce(l.amount, 0) <> coalesce(b.amount, 0);
+
+-- As in 0018; and an advance that came back is not outstanding.
+CREATE OR REPLACE VIEW audit.advances AS
+SELECT a.advance_id, a.payee_id, a.currency::text AS currency, a.amount_micros, a.actor AS maker, p.checker, j.booked_at AS paid_at,
+       coalesce(r.amount, 0) AS recouped, CASE WHEN j.key IS NULL THEN NULL WHEN b.key IS NOT NULL THEN 0
+       ELSE a.amount_micros - coalesce(r.amount, 0) END AS outstanding, a.reason, a.recorded_at
+FROM settlement.advance AS a
+LEFT JOIN settlement.approval AS p ON p.kind = 'advance' AND p.subject = a.advance_id AND p.content_sha256 = a.content_sha256
+LEFT JOIN ledger.journal AS j ON j.key = 'advance:' || a.advance_id
+LEFT JOIN ledger.journal AS b ON b.key = 'advance:' || a.advance_id || ':returned'
+LEFT JOIN (SELECT advance_id, sum(amount_micros) AS amount FROM settlement.recoupment GROUP BY advance_id) AS r
+    ON r.advance_id = a.advance_id;
 
 CREATE VIEW audit.disputes AS
 SELECT d.id AS dispute, d.payee_id, d.statement_id, d.about, d.subject, w.words, d.actor AS opened_by, d.recorded_at AS opened_at,

@@ -23,8 +23,8 @@ from settlement.fx import Rate, converted
 from settlement.money import Micros, Ppb
 from settlement.statements.detail import Detail
 
-FORMAT = "royalty-statement/2"
-"""2 has conversions, taxes, reserves and advances, and a year by currency; 1 lacks them."""
+FORMAT = "royalty-statement/3"
+"""3 has open disputes; 2 has conversions, taxes, reserves and advances, and a year by currency; 1 lacks them."""
 
 MOVEMENTS = (
     "royalties",
@@ -326,6 +326,17 @@ class Dispute:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenDispute:
+    """What the payee has objected to and was not answered by the cut-off: a statement, or one line or sale of it."""
+
+    opened: date
+    key: str
+    statement: str
+    about: str | None = None
+    """The line's or sale's id; None: the whole statement."""
+
+
+@dataclass(frozen=True, slots=True)
 class Body:
     """Everything that one statement says."""
 
@@ -342,6 +353,7 @@ class Body:
     adjustments: tuple[Adjustment, ...] = ()
     entries: Entries = Entries()
     holds: tuple[Hold, ...] = ()
+    disputes: tuple[OpenDispute, ...] = ()
     conversions: tuple[Conversion, ...] = ()
     taxes: tuple[TaxSum, ...] = ()
     reserves: tuple[HeldBack, ...] = ()

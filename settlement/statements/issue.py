@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -50,6 +50,7 @@ from settlement.statements.body import (
     HeldBack,
     Hold,
     Method,
+    OpenDispute,
     PartyReference,
     Pool,
     StatementPeriod,
@@ -68,8 +69,8 @@ HISTORY = 24
 """How many periods the chart of earnings goes back, this one included."""
 
 DISPUTE = (
-    "If you think that something here is wrong, write to the address below, name this statement and the line, "
-    "and say what is wrong."
+    "If you think that something here is wrong, open a dispute in the portal, or write to the address below: name this "
+    "statement and the line or sale, and say what is wrong."
 )
 
 Progress = Callable[[str, int, int], None]
@@ -229,7 +230,8 @@ class _Sections:
         self._taxes = self._grouped(_TAXES, TaxSum)
         self._reserves = self._grouped(_RESERVES, HeldBack)
         self._advances = self._grouped(_ADVANCES, AdvanceBalance)
-        self._holds = self._by_payee(_HOLDS)
+        self._holds = self._by_payee(_HOLDS, self._hold)
+        self._disputes = self._by_payee(_DISPUTES, self._dispute)
         self._past = self._earlier()
         counts = next(iter(self._rows(_COUNTS)))
         self._counts = (Counts(*counts[:3]), Counts(*counts[3:6]), counts[6])
@@ -292,6 +294,7 @@ class _Sections:
                 **{name: tuple(entries[account]) for name, entries in self._steps.items()},
             ),
             holds=holds,
+            disputes=tuple(self._disputes[account.payee_id]),
             conversions=tuple(self._conversions[account]),
             taxes=tuple(self._taxes[account]),
             reserves=tuple(self._reserves[account]),
@@ -326,10 +329,16 @@ class _Sections:
             )
         return past
 
-    def _by_payee(self, query: str) -> defaultdict[str, list[Hold]]:
-        found: defaultdict[str, list[Hold]] = defaultdict(list)
-        for payee_id, opened_at, key, reason, expected in self._rows(query):
-            found[payee_id].append(Hold(self._day(opened_at), f"hold:{key}", reason, expected))
+    def _hold(self, opened_at: datetime, number: int, reason: str, expected: date | None) -> Hold:
+        return Hold(self._day(opened_at), f"hold:{number}", reason, expected)
+
+    def _dispute(self, opened_at: datetime, number: int, statement: str, about: str | None) -> OpenDispute:
+        return OpenDispute(self._day(opened_at), f"dispute:{number}", statement, about)
+
+    def _by_payee(self, query: str, make: Callable[..., _Item]) -> defaultdict[str, list[_Item]]:
+        found: defaultdict[str, list[_Item]] = defaultdict(list)
+        for payee_id, *fields in self._rows(query):
+            found[payee_id].append(make(*fields))
         return found
 
     def _grouped(self, query: str, make: Callable[..., _Item]) -> defaultdict[Account, list[_Item]]:
@@ -587,6 +596,11 @@ _HOLDS = """
 SELECT h.payee_id, h.opened_at, h.id, h.reason, h.expected_until
 FROM settlement.hold AS h LEFT JOIN settlement.hold_release AS r ON r.hold_id = h.id
 WHERE h.opened_at < %(cut_off)s AND (r.hold_id IS NULL OR r.released_at >= %(cut_off)s)
+"""
+_DISPUTES = """
+SELECT d.payee_id, d.recorded_at, d.id, d.statement_id, d.subject
+FROM settlement.dispute AS d LEFT JOIN settlement.dispute_answer AS a ON a.dispute_id = d.id
+WHERE d.recorded_at < %(cut_off)s AND (a.dispute_id IS NULL OR a.recorded_at >= %(cut_off)s)
 """
 _EARLIER = f"""
 SELECT s.payee_id, s.payout, s.period_id, p.starts_at, s.currency, {", ".join(MOVEMENTS)}

@@ -30,6 +30,7 @@ from settlement.statements.body import (
     HeldBack,
     Hold,
     Method,
+    OpenDispute,
     Pool,
     StatementPeriod,
     TaxSum,
@@ -56,7 +57,7 @@ _RECORDS = (
         TaxSum,
         HeldBack,
     ),
-    *(AdvanceBalance, Hold, YearToDate, ForeignYear, Dispute, StatementPeriod),
+    *(AdvanceBalance, Hold, OpenDispute, YearToDate, ForeignYear, Dispute, StatementPeriod),
 )
 _FIELDS = dict.fromkeys(
     (
@@ -161,6 +162,7 @@ def _records(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         ("reserves", "reserve"),
         ("advances", "advance"),
         ("holds", "hold"),
+        ("disputes", "open_dispute"),
     ):
         yield from ((record, one) for one in document.get(section, ()))
     year = dict(document["year_to_date"])

@@ -78,6 +78,7 @@ NEEDS: dict[str, set[str]] = {
     "GET /v1/advances/{advance}": _READ_PAYOUTS,
     "POST /v1/advances/{advance}/approve": {"payouts:approve"},
     "POST /v1/advances/{advance}/pay": {"payouts:write"},
+    "POST /v1/advances/{advance}/return": {"payouts:write"},
     "GET /v1/tax/due": _READ_PAYOUTS,
     "POST /v1/tax/remittances": {"payouts:write"},
 }

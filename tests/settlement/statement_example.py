@@ -24,6 +24,7 @@ from settlement.statements.body import (
     HeldBack,
     Hold,
     Method,
+    OpenDispute,
     PartyReference,
     Pool,
     StatementPeriod,
@@ -209,6 +210,10 @@ def long_body(rows: int = 400, currency: str = "JPY") -> Body:
             fx=(Entry(day, "fx:USD", "USD", -5_000_000), Entry(day, f"fx:{currency}", currency, fx)),
         ),
         holds=(hold, ended),
+        disputes=(
+            OpenDispute(day, "dispute:1", "2026-10/pay-1/EUR", "sale-1/art-1/pay-1"),
+            OpenDispute(day, "dispute:2", "2026-10/pay-1/EUR"),
+        ),
         conversions=(
             Conversion("USD", 5_000_000, parse_rate("162.4691356"), "ECB", date(2026, 11, 27), 812_345_678),
         ),

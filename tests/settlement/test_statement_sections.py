@@ -92,7 +92,7 @@ def test_no_text_is_a_formula() -> None:
 
 def test_a_statement_of_the_first_format_is_written_too() -> None:
     document = parse(canonical(BODY))
-    for section in ("conversions", "taxes", "reserves", "advances"):
+    for section in ("conversions", "taxes", "reserves", "advances", "disputes"):
         del document[section]
     for field in ("fx", "foreign"):
         del document["year_to_date"][field]

@@ -317,18 +317,22 @@ def test_journals_that_are_no_payouts_are_adjustments(shop: Session) -> None:
         7, "EUR", {"attempt": "oops", "payee": "pay-1"}, booked_at=AUGUST, actor="ops"
     )
     post(shop, [reserved])
-    reverse(shop, reserved.key, "reversal:oops", AUGUST, "ops")
+    with pytest.raises(
+        Refused, match=r"moves payout_clearing, which rows of its own explain: say what the bank"
+    ):
+        reverse(shop, reserved.key, "reversal:oops", AUGUST, "ops")
+    reverse(shop, "gift:1", "reversal:oops", AUGUST, "ops")
     settle_in(shop, "2026-08")
     statement = find_statement(shop, "2026-08/pay-1/EUR")
-    assert (statement.adjustments, statement.payments) == (5 + 7, -7)
+    assert (statement.adjustments, statement.payments) == (5 - 5, -7)
     rows = parse(statement.body.encode())["adjustments"]
     assert [(row["line"], row["corrects"], row["reason"]) for row in rows] == [
         ("gift:1", "gift:1", "gift"),
-        ("reversal:oops", reserved.key, "reversal"),
+        ("reversal:oops", "gift:1", "reversal"),
     ]
     assert [(row["original"], row["corrected"], row["difference"]) for row in rows] == [
         ("0.000000", "0.000005", "0.000005"),
-        ("-0.000007", "0.000000", "0.000007"),
+        ("0.000005", "0.000000", "-0.000005"),
     ]
     for view in ("statement_tie_out", "money_faults", "balance_chain"):
         assert shop.execute(text(f"SELECT * FROM audit.{view}")).all() == []

@@ -12,9 +12,17 @@ from database.engine import conninfo
 from database.engine import session as open_session
 from database.errors import Conflict, Invalid, NotFound, Refused
 from database.roles import Role
-from settlement.advances import approve_advance, pay_advance, record_advance
+from settlement.advances import (
+    advances,
+    approve_advance,
+    pay_advance,
+    record_advance,
+    return_advance,
+)
 from settlement.fx import FxRate, parse_rate, rate_to_decimal, record_fx_rates
+from settlement.ledger import balance, post, reverse
 from settlement.periods.calendar import find_period
+from settlement.posting import ADVANCE_RETURNED, CLAIM_OPENED, TAX_REMITTED
 from settlement.reserves import ReserveTerms, record_reserve_terms
 from settlement.tax import TaxProfile, record_tax_profiles
 from tests.settlement.events import CATALOGUE, add_images, attribute, load_terms
@@ -240,3 +248,67 @@ def test_bad_terms_are_refused_in_one_line(db: Session) -> None:
             record_reserve_terms(db, [ReserveTerms("pay-1", START, 1, release)], **WHO)
     with pytest.raises(Invalid, match="from EUR to itself is 1"):
         record_fx_rates(db, [FxRate("EUR", "EUR", START, 1, "ECB")], **WHO)
+
+
+SEPTEMBER = datetime(2026, 9, 3, tzinfo=UTC)
+
+
+def test_what_rows_of_its_own_explain_is_not_reversed(closed: Session) -> None:
+    names = {"claim": "c", "payee": "pay-2", "territory": "DE", "remittance": "r"}
+    claimed = CLAIM_OPENED.entry(5, "EUR", names, booked_at=SEPTEMBER, actor="pia")
+    remitted = TAX_REMITTED.entry(5, "EUR", names, booked_at=SEPTEMBER, actor="pia")
+    post(closed, [claimed, remitted])
+    for key, says in (
+        ("statement:2026-08:pay-1:EUR", "moves advances, .*: correct what it decided"),
+        ("advance:adv", "moves advances, .*: say that the advance came back"),
+        (claimed.key, "moves suspense_disputed, .*: decide the claim"),
+        (remitted.key, "moves tax_withheld, .*: remit so much less"),
+    ):
+        with pytest.raises(Refused, match=says):
+            reverse(closed, key, "reversal:1", SEPTEMBER, "pia")
+    # What no rows explain can be.
+    assert reverse(closed, "sale:sale-eur", "reversal:1", SEPTEMBER, "pia").posted == 1
+
+
+def test_an_advance_comes_back_before_it_is_recouped(closed: Session) -> None:
+    with pytest.raises(Refused, match=r"0\.134400 EUR of advance adv is recouped"):
+        return_advance(closed, "adv", returned_at=SEPTEMBER, actor="pia")
+    assert record_advance(closed, "new", "pay-1", 5 * 10**6, **WHO)
+    with pytest.raises(Refused, match="advance new is not paid"):
+        return_advance(closed, "new", returned_at=SEPTEMBER, actor="pia")
+    approve_advance(closed, "new", checker="chen")
+    pay_advance(closed, "new", paid_at=SEPTEMBER, actor="pia")
+    assert balance(closed, "advances:pay-1:EUR") == 10**6 - 134_400 + 5 * 10**6
+    assert [status.state for status in advances(closed)] == ["paid", "paid"]
+    assert return_advance(closed, "new", returned_at=SEPTEMBER, actor="pia")
+    assert not return_advance(closed, "new", returned_at=SEPTEMBER, actor="pia")
+    assert balance(closed, "advances:pay-1:EUR") == 10**6 - 134_400
+    assert [(s.advance.advance_id, s.state, s.recouped_micros) for s in advances(closed)] == [
+        ("adv", "paid", 134_400),
+        ("new", "returned", 0),
+    ]
+    with pytest.raises(Conflict, match="record what is paid now under another id"):
+        pay_advance(closed, "new", paid_at=SEPTEMBER, actor="pia")
+    # Earned enough for both: the other one is recouped.
+    sell(closed, "sale-big", at=SEPTEMBER, price="100.00")
+    settle_in(closed, "2026-09")
+    rows = closed.execute(text("SELECT advance_id, outstanding FROM audit.advances ORDER BY 1")).all()
+    assert [tuple(row) for row in rows] == [("adv", 0), ("new", 0)]
+    assert [status.state for status in advances(closed)] == ["recouped", "returned"]
+    for view in ("statement_tie_out", "money_faults", "balance_chain"):
+        assert closed.execute(text(f"SELECT * FROM audit.{view}")).all() == []
+
+
+def test_the_database_keeps_recouped_advances_from_coming_back(closed: Session) -> None:
+    names = {"advance": "adv", "payee": "pay-1"}
+    entry = ADVANCE_RETURNED.entry(10**6, "EUR", names, booked_at=SEPTEMBER, actor="pia")
+    with pytest.raises(DBAPIError, match="of which something is recouped"):
+        post(closed, [entry])
+    assert record_advance(closed, "new", "pay-1", 10**6, **WHO)
+    approve_advance(closed, "new", checker="chen")
+    pay_advance(closed, "new", paid_at=SEPTEMBER, actor="pia")
+    return_advance(closed, "new", returned_at=SEPTEMBER, actor="pia")
+    with pytest.raises(DBAPIError, match="advance new came back and is not recouped"):
+        closed.connection().exec_driver_sql(
+            "INSERT INTO settlement.recoupment (period_id, advance_id, amount_micros) VALUES ('2026-08', 'new', 1)"
+        )

@@ -188,6 +188,12 @@ def _journals() -> Iterator[Attack]:
                  "SELECT nextval('ledger.journal_id_seq');" + journal("k", *_pair(), header=(
                      ("id", "currval('ledger.journal_id_seq')"), ("reverses", "currval('ledger.journal_id_seq')"))),
                  "journal_reverses_another", _c("journal_reverses_another"))  # fmt: skip
+    for role in ("settlement", "payer", "replica"):
+        mode = "always " if role == "replica" else "trigger "
+        yield Attack(f"reverses-suspense-by-{role}", 4, role,
+                     journal("k", (1, -900_000, "royalty_expense:EUR"), (2, 900_000, "suspense_pending:EUR"), header=(
+                         ("reverses", "(SELECT id FROM ledger.journal WHERE key = 'run:2026-10:pending:EUR')"),)),
+                     "reversed_by_its_rule", (f"{mode}reversed_by_its_rule on ledger.journal",), True)  # fmt: skip
     for name, change in {"journal_key_not_empty": ("key", "''"), "journal_key_loggable": ("key", "repeat('k', 1001)"),
                          "journal_without_control_characters": ("key", r"E'a\tb'"),
                          "journal_content_sha256_length": ("content_sha256", "'x'"),
