@@ -3,13 +3,14 @@
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
 from cli.operator import operator
 from cli.screen import money, progress, show, table
 from database.engine import session
-from database.errors import NotFound, UserError
+from database.errors import NotFound, Unavailable, UserError
 from database.roles import Role
 from settlement.bank_details import rekey as rekey_accounts
 from settlement.payouts import corrections, holds, run, submission
@@ -18,6 +19,7 @@ from settlement.payouts.advice import AdviceRenderer, advices
 from settlement.payouts.bank_messages.intake import OpenLine, Taken, open_lines, take_file
 from settlement.payouts.bank_messages.intake import dismiss as dismiss_line
 from settlement.payouts.models import batch_rows, batches
+from settlement.payouts.notices import account_notices
 from settlement.payouts.outcomes import Outcome, record_outcomes
 from settlement.payouts.plan import Decision, hold_named, plan
 from settlement.payouts.provider.configuration import provider_of
@@ -68,6 +70,8 @@ def _decisions(title: str, decisions: list[Decision], currency: str) -> None:
     for decision in decisions:
         if decision.shared_with:
             show(f"look at {decision.payee_id}: it has the same account as {', '.join(decision.shared_with)}")
+        if decision.verified and not decision.verified.startswith("RCVC"):
+            show(f"look at {decision.payee_id}: its bank said of the account {decision.verified}")
     not_paid: dict[str, list[int]] = {}
     for decision in decisions:
         if not decision.amount:
@@ -230,7 +234,7 @@ def import_files(
 ) -> None:
     """Take what the bank answered. A file is taken once; in what order they come does not matter."""
     actor = operator("payouts:write").username
-    paths = [path for given in files for path in (_xml_in(given) if given.is_dir() else [given])]
+    paths = [path for given in files for path in _xml_in(given)]
     if not paths:
         raise NotFound(f"no .xml file in {files[0]}")
     failed = done = 0
@@ -249,9 +253,14 @@ def import_files(
         raise typer.Exit(1)
 
 
-def _xml_in(folder: Path) -> list[Path]:
-    """The XML files of a folder in the order of their names, which is mostly that of their days."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".xml" and path.is_file())
+def _xml_in(given: Path) -> list[Path]:
+    """A file, or the XML files of a folder in the order of their names, which is mostly that of their days."""
+    try:
+        if not given.is_dir():
+            return [given]
+        return sorted(path for path in given.iterdir() if path.suffix.lower() == ".xml" and path.is_file())
+    except OSError as error:
+        raise Unavailable(f"{given} cannot be read: {error.strerror}; nothing is taken") from None
 
 
 def _import_file(path: Path, actor: str) -> bool:
@@ -384,6 +393,28 @@ def advice(
             (to / f"{made.attempt_id}.txt").write_text(made.text(), encoding="utf-8")
             advance(count, 0)
     show(f"{count} advices of batch {batch_id}, each as .pdf and .txt: {to}")
+
+
+@group.command()
+def notices(
+    to: Annotated[Path, typer.Option(help="Directory for a mail's text for each change.")],
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Changes from this day on (default: all)."),
+    ] = None,
+) -> None:
+    """Write to the contacts that payees had before their account was changed. The same change, the same file again."""
+    operator("payouts:write")
+    now = datetime.now(UTC)
+    with session(Role.PAYER) as opened:
+        made = account_notices(
+            opened, since.replace(tzinfo=UTC) if since else datetime(1970, 1, 1, tzinfo=UTC), now
+        )
+    to.mkdir(parents=True, exist_ok=True, mode=0o700)  # names and mail addresses
+    for notice in made:
+        path = to / f"account-{quote(notice.payee_id, safe='')}-{notice.version}.txt"
+        path.write_text(notice.text(), encoding="utf-8")
+    show(f"{len(made)} notices of a changed account, each to the contact before the change: {to}")
 
 
 @group.command()

@@ -253,13 +253,14 @@ def _append(session: Session, leaves: Sequence[Leaf]) -> int:
     # Not COPY: it does not write a table with policies, and the payer's role has no way around them.
     connection.execute(
         "INSERT INTO ledger.log_leaf (index, kind, reference, sha256)"
-        " SELECT %s + place - 1, kind, reference, decode(sha256, 'hex')"
-        " FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS l (kind, reference, sha256, place)",
+        " SELECT %s + place - 1, kind, reference, sha256"
+        # Binary: as text, each element is looked through for what must be escaped.
+        " FROM unnest(%b::text[], %b::text[], %b::bytea[]) WITH ORDINALITY AS l (kind, reference, sha256, place)",
         (
             first,
             [leaf.kind for leaf in leaves],
             [leaf.reference for leaf in leaves],
-            [leaf.sha256.hex() for leaf in leaves],
+            [leaf.sha256 for leaf in leaves],
         ),
     )
     return len(leaves)

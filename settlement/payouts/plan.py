@@ -27,6 +27,7 @@ from settlement.payouts.screening import (
     hold_findings,
     open_findings,
 )
+from settlement.payouts.verification import verdicts
 from settlement.periods.models import Period
 from settlement.rates import PlatformVersion, platform_at
 
@@ -48,6 +49,8 @@ class Decision:
     """What is wrong with bad bank details, what a list says, when a new account may be paid; not kept."""
     shared_with: tuple[str, ...] = field(default=(), compare=False)
     """Other payees with the same account: a warning."""
+    verified: str | None = field(default=None, compare=False)
+    """What the bank last said of this name and account, if it did: other than a match is a warning."""
 
 
 def plan(
@@ -80,12 +83,14 @@ def plan(
     accounts, problems = _accounts(session, versions)
     changed = accounts_changed(session, cooling_off.days)
     shared = shared_accounts(session)
+    verified = verdicts(session, versions)
     screening = screening or configured_screening()
     if screening.version is None:  # nobody reads the names of those who were checked before
         parties = parties_of(session, (one for one in owed if checked.get(one) != versions.get(one)))
+        named = {}
     else:
         parties = parties_of(session, owed)
-    named = open_findings(session, screening.screen(_screened(parties, accounts)))
+        named = open_findings(session, screening.screen(_screened(parties, accounts)))
     limit = SEPA_LIMIT if currency == "EUR" else MAX_MICROS
     decisions = []
     for payee_id, balance in sorted(owed.items()):
@@ -115,7 +120,16 @@ def plan(
         # What is above a transfer's limit stays in the balance for the next run.
         amount = min(parts.payable, limit) if decision == "pay" else 0
         decisions.append(
-            Decision(payee_id, balance, amount, decision, version, problem, tuple(shared.get(payee_id, ())))
+            Decision(
+                payee_id,
+                balance,
+                amount,
+                decision,
+                version,
+                problem,
+                tuple(shared.get(payee_id, ())),
+                verified.get(payee_id),
+            )
         )
     return decisions
 

@@ -67,6 +67,9 @@ def test_wrong_use_gets_one_line(operator: str, tmp_path: Path) -> None:
     _one_line(royalty("period", "close", "2199-01"))
     _one_line(royalty("statement", "show", "no/such/one"), "royalty statement list")
     _one_line(royalty("payout", "create", "EUR"), "closed")
+    _one_line(royalty("payout", "import", str(tmp_path / "none.xml")), "none.xml: cannot be read")
+    # A name that the file system refuses, as it does a folder of another user's.
+    _one_line(royalty("payout", "import", str(tmp_path / ("n" * 300))), "cannot be read", "nothing is taken")
     _one_line(royalty("explain", "nothing"), "nothing")
 
 

@@ -61,6 +61,9 @@ STATUS: dict[str, tuple[Says, str]] = {
 }
 """Status codes of `pain.002`, of the group, the payment information and the transaction."""
 
+VERIFIED = frozenset({"RCVC", "RVMC", "RVNM", "RVNA"})
+"""Statuses of a transaction that say how its payee's name and account go together (verification of payee)."""
+
 DUPLICATES = frozenset({"AM05", "DU01", "DU02", "DU03", "DU04", "DU05", "DUPL"})
 """Reasons of a rejection that say that the bank has the payment already: no money may be given back for them."""
 
