@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -205,6 +206,16 @@ def _positive(given: str) -> int:
     return number
 
 
+@contextmanager
+def _stopped_like_ctrl_c() -> Iterator[None]:
+    """Told to stop by SIGTERM, as `timeout` does, a benchmark ends its workers and servers as after Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(
     name: str,
     measure: Callable[[Bench], None],
@@ -224,8 +235,8 @@ def run(
         numbers: Likewise, whole numbers above zero: how much to do.
 
     Returns:
-        The exit status: 0, also where a target is missed; 1 where the JSON cannot be written; 130 after Ctrl-C,
-        which prints the figures so far.
+        The exit status: 0, also where a target is missed; 1 where the JSON cannot be written; 130 after Ctrl-C or
+        SIGTERM, which print the figures so far.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=measure.__doc__)
     parser.add_argument("--quick", action="store_true", help="a small load: checks that it runs, in seconds")
@@ -247,7 +258,8 @@ def run(
 
     bench = Bench(arguments.quick, console or Console(), given, counts, machine=describe_machine())
     try:
-        measure(bench)
+        with _stopped_like_ctrl_c():
+            measure(bench)
     except KeyboardInterrupt:
         bench.console.print(_table(name, bench))
         bench.console.print("Interrupted: these are the figures so far.")

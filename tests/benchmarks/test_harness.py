@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -49,15 +50,21 @@ def test_a_stage_is_timed_also_when_it_fails(bench: Bench) -> None:
     assert stage.rate(10) == 20
 
 
-def test_an_interrupted_run_prints_what_it_has() -> None:
-    output = io.StringIO()
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_cleans_up_and_prints_what_it_has(told: signal.Signals) -> None:
+    output, cleaned = io.StringIO(), []
 
     def measure(bench: Bench) -> None:
         bench.add("counted", 7, "apples")
         assert "counted: 7 apples" in output.getvalue()
-        raise KeyboardInterrupt
+        try:
+            signal.raise_signal(told)
+        finally:
+            cleaned.append(told)
 
+    before = signal.getsignal(signal.SIGTERM)
     assert run("numbers", measure, [], Console(file=output, width=120)) == 130
+    assert cleaned == [told] and signal.getsignal(signal.SIGTERM) is before
     shown = output.getvalue()
     assert shown.count("counted") == 2 and "Interrupted: these are the figures so far." in shown
 
