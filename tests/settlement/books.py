@@ -27,6 +27,7 @@ from settlement.payouts.models import (
     PayoutFile,
 )
 from settlement.periods.frozen import freeze
+from settlement.periods.gates import GATES, Gate
 from settlement.periods.journals import post_run
 from settlement.periods.models import (
     Approval,
@@ -414,6 +415,7 @@ def close_period(session: Session, period: str) -> None:
             draft_sha256=draft,
             totals={},
             calculated_by="ann",
+            gates={name: Gate(name, False, 0, ()).document() for name in GATES},
         )
     )
     session.flush()
