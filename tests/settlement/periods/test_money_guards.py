@@ -33,9 +33,8 @@ WHO = {"actor": "mara", "reason": "test"}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def closed(db: Session) -> Session:
-    """August: pay-1 sold in EUR and USD, with tax, reserve and an advance."""
+def sell_with_every_term(db: Session) -> None:
+    """August, closed: pay-1 sold in EUR and USD, with tax, reserve and an advance."""
     load_terms(db)
     add_images(db, "img-1")
     attribute(db, "img-1", SHARES)
@@ -50,6 +49,11 @@ def closed(db: Session) -> Session:
     settle_in(db, "2026-08")
     # The next one is there too.
     find_period(db, "2026-09")
+
+
+@pytest.fixture
+def closed(db: Session) -> Session:
+    sell_with_every_term(db)
     return db
 
 
