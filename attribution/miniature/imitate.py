@@ -168,7 +168,7 @@ def _trained(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train the miniature's IP-Adapter.")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=IMAGE_ADAPTER_PATH, help="file of the weights")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
