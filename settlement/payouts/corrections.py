@@ -17,7 +17,7 @@ from settlement import posting
 from settlement.ledger import post, sequence_journals
 from settlement.payouts.bank_messages.intake import apply_open, booked_though_refused
 from settlement.payouts.bank_messages.models import PayoutCorrection
-from settlement.payouts.models import Payout, PayoutAttempt, find_batch, lock_payouts, payout_histories
+from settlement.payouts.models import Payout, PayoutAttempt, find_batch, lock_payouts, newest_events
 from settlement.payouts.outcomes import reopen
 from settlement.periods.models import Approval
 
@@ -149,8 +149,8 @@ def carry_out(session: Session, entry_id: int, actor: str) -> list[str]:
     batch_id = rows[0][2].batch_id
     find_batch(session, batch_id, lock=True)
     payouts = [payout.payout_id for _, _, payout in rows]
-    histories = payout_histories(session, payouts)
-    if all(histories[payout_id][-1] in ("paid", "returned") for payout_id in payouts):
+    newest = newest_events(session, payouts)
+    if all(newest[payout_id][1] in ("paid", "returned") for payout_id in payouts):
         return []
     if sorted(booked_though_refused(session, entry_id)) != sorted(attempt for attempt, _, _ in rows):
         raise Conflict(
@@ -169,7 +169,7 @@ def carry_out(session: Session, entry_id: int, actor: str) -> list[str]:
         ),
         {
             "payouts": payouts,
-            "numbers": [len(histories[payout_id]) + 1 for payout_id in payouts],
+            "numbers": [newest[payout_id][0] + 1 for payout_id in payouts],
             "attempts": [attempt for attempt, _, _ in rows],
             "entry": entry_id,
             "actor": actor,

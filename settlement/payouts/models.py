@@ -6,17 +6,13 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
     CHAR,
     CheckConstraint,
     ForeignKey,
     Index,
     Integer,
-    Text,
     UniqueConstraint,
-    any_,
     func,
-    literal,
     select,
     text,
 )
@@ -298,17 +294,19 @@ def batch_rows(session: Session, batch_id: str) -> list[PayoutRow]:
     return [PayoutRow(*row) for row in rows]
 
 
-def payout_histories(session: Session, payout_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The states of payouts from the first to the newest."""
+def newest_events(session: Session, payout_ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Number and state of the newest event of each of these payouts that has one."""
     rows = session.execute(
-        select(PayoutEvent.payout_id, PayoutEvent.state)
-        .where(PayoutEvent.payout_id == any_(literal(list(payout_ids), ARRAY(Text))))
-        .order_by(PayoutEvent.payout_id, PayoutEvent.number)
+        text(
+            """
+            SELECT n.payout_id, e.number, e.state FROM unnest(CAST(:payouts AS text[])) AS n (payout_id)
+            JOIN LATERAL (SELECT h.number, h.state FROM settlement.payout_event AS h
+                          WHERE h.payout_id = n.payout_id ORDER BY h.number DESC LIMIT 1) AS e ON true
+            """
+        ),
+        {"payouts": list(payout_ids)},
     )
-    histories: dict[str, list[str]] = {}
-    for payout_id, state in rows:
-        histories.setdefault(payout_id, []).append(state)
-    return histories
+    return {payout_id: (number, state) for payout_id, number, state in rows}
 
 
 def record_batch_event(session: Session, batch_id: str, state: str, actor: str) -> None:

@@ -22,7 +22,7 @@ from settlement.payouts.models import (
     PayoutEvent,
     batch_state,
     lock_payouts,
-    payout_histories,
+    newest_events,
     record_batch_event,
 )
 
@@ -95,7 +95,7 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
     batch_ids = sorted({row.batch_id for row in payouts.values()})
     for batch_id in batch_ids:
         lock_payouts(session, batch_id)
-    histories = payout_histories(session, [row.payout_id for row in payouts.values()])
+    newest = newest_events(session, [row.payout_id for row in payouts.values()])
     result, events, stopped = [], [], list[Stop]()
     finished = Counter[tuple[str, str]]()
     for outcome in given:
@@ -103,15 +103,15 @@ def record_outcomes(session: Session, outcomes: Iterable[Outcome], actor: str) -
         if payout is None:
             result.append((outcome, "no such attempt"))
             continue
-        history = histories[payout.payout_id]
-        if history[-1] in PASSED[outcome.state]:
+        number, state = newest[payout.payout_id]
+        if state in PASSED[outcome.state]:
             result.append((outcome, "known"))
             continue
-        if history[-1] not in FROM[outcome.state]:
-            result.append((outcome, f"a payout that is {history[-1]} cannot become {outcome.state}"))
+        if state not in FROM[outcome.state]:
+            result.append((outcome, f"a payout that is {state} cannot become {outcome.state}"))
             continue
-        history.append(outcome.state)
-        events.append((payout.payout_id, len(history), outcome))
+        newest[payout.payout_id] = number + 1, outcome.state
+        events.append((payout.payout_id, number + 1, outcome))
         if outcome.state == "returned":
             stopped.append(Stop(payout.payee_id, outcome.attempt_id, "came back", outcome.reason))
         elif outcome.state == "rejected" and outcome.reason in DESTINATION:

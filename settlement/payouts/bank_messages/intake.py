@@ -404,6 +404,8 @@ def open_lines(
         ),
         {"message": message, "batches": None if batch_ids is None else list(batch_ids)},
     ).all()
+    if not rows:
+        return []
     decision = _Decision(session, sorted({row.batch_id for row in rows if row.batch_id}))
     decision.run()
     makers = select(PayoutCorrection.bank_entry_id, PayoutCorrection.maker)
@@ -706,8 +708,8 @@ _ATTEMPTS = f"""
 SELECT t.attempt_id, p.batch_id, t.file, p.payee_id, t.amount_micros, p.currency::text, newest.state
 FROM settlement.payout_attempt AS t
 JOIN settlement.payout AS p ON p.payout_id = t.payout_id
-JOIN (SELECT DISTINCT ON (payout_id) payout_id, state FROM settlement.payout_event
-      ORDER BY payout_id, number DESC) AS newest ON newest.payout_id = t.payout_id
+JOIN LATERAL (SELECT h.state FROM settlement.payout_event AS h WHERE h.payout_id = t.payout_id
+              ORDER BY h.number DESC LIMIT 1) AS newest ON true
 WHERE t.attempt_id IN ({_SCOPE})
 ORDER BY t.attempt_id
 """  # noqa: S608  (made of the constants above)

@@ -92,7 +92,14 @@ def text_at(element: ET.Element | None, path: str) -> str | None:
 
 def child(element: ET.Element | None, name: str) -> ET.Element | None:
     """The first child of a name without its namespace, from before the repeated ones."""
-    return next(children(element, name), None)
+    if element is not None:
+        for found in element:
+            local = _local(found.tag)
+            if local == name:
+                return found
+            if local in _REPEATED:
+                break
+    return None
 
 
 def children(element: ET.Element | None, name: str) -> Iterator[ET.Element]:

@@ -293,6 +293,15 @@ def test_charges_without_references_are_told_apart_by_currency(owing: Session) -
     assert rows == [("bank_charge:EUR:S-M1/1", 5_000_000), ("bank_charge:USD:S-M1/1", 5_000_000)]
 
 
+def test_the_same_charge_twice_in_a_statement_is_two_and_the_statement_again_is_none(owing: Session) -> None:
+    one = booking("5.00", f"<BkTxCd>{ISO}</BkTxCd>")
+    entry = one[one.index(b"<Ntry>") : one.index(b"</Ntry>") + len(b"</Ntry>")]
+    twice = one.replace(entry, entry + entry)
+    assert take(twice).results == {"recorded": 2}
+    assert take(twice.replace(b"<MsgId>M1", b"<MsgId>M2")).results == {"known": 2}
+    assert (ledger()["bank"], ledger()["bank_charges"]) == (-10_000_000, 10_000_000)
+
+
 def test_a_charge_of_nothing_is_recorded_and_not_posted(owing: Session) -> None:
     taken = take(booking("0.00", coded("F-1", ISO)))
     assert taken.results == {"recorded": 1} and not taken.open
