@@ -150,8 +150,8 @@ def _users() -> None:
         for name, scopes, payees in (
             ("mara", _MAKER, ()),
             ("chen", _CHECKER, ()),
-            ("amara", ("statements:read",), ("pay-amara",)),
-            ("lucia", ("statements:read",), ("pay-lucia",)),
+            ("amara", ("statements:read", "disputes:write"), ("pay-amara",)),
+            ("lucia", ("statements:read", "disputes:write"), ("pay-lucia",)),
         ):
             if name not in known:
                 add_user(opened, name, passwords[name], scopes, payees)

@@ -18,7 +18,7 @@ from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement.bank_details import opened_account
 from settlement.payees import PartyVersion, Payee, PrivacyRequest
 from settlement.personal_data import WORDS
-from settlement.posting import PAYABLE, RESERVE
+from settlement.posting import CLAIM_DECIDED, PAYABLE, RESERVE
 from settlement.sales import customer_sha256
 from settlement.statements.models import issued_statements
 
@@ -53,7 +53,7 @@ def erase_payee(session: Session, payee_id: str, *, actor: str, reason: str, unp
     Raises:
         NotFound: there is no such payee.
         Refused: it is the platform or the model's developer; or something is owed to her and not ``unpaid``.
-        Conflict: she was erased already, or a payout of hers is under way.
+        Conflict: she was erased already, a payout of hers is under way, or a claim of her money or by her is undecided.
         Invalid: the reason names her.
     """
     if session.get(Payee, payee_id) is None:
@@ -70,6 +70,8 @@ def erase_payee(session: Session, payee_id: str, *, actor: str, reason: str, unp
         raise Refused(f"{payee_id} is the platform or its model's developer: statements must go on naming it")
     if under_way := session.scalar(text(_UNDER_WAY), {"payee": payee_id}):
         raise Conflict(f"payout {under_way} is under way: erase {payee_id} once it is paid or has failed")
+    if claimed := session.scalar(text(_CLAIMED), {"payee": payee_id}):
+        raise Conflict(f"claim {claimed} is not decided: erase {payee_id} once it is")
     owed = _owed(session, payee_id)
     if owed and not unpaid:
         raise Refused(
@@ -308,6 +310,15 @@ CROSS JOIN LATERAL (SELECT e.state FROM settlement.payout_event AS e WHERE e.pay
 WHERE p.payee_id = :payee AND newest.state IN ('ready', 'reserved', 'submitted', 'accepted', 'unknown')
 ORDER BY p.payout_id LIMIT 1
 """
+# A colon that names no parameter.
+_DECIDED = CLAIM_DECIDED.key_sql(claim="c.claim_id").replace(":", r"\:")
+# A claim of her money or by her that still has some in suspense.
+_CLAIMED = f"""
+SELECT c.claim_id FROM settlement.ownership_claim AS c
+WHERE :payee IN (c.payee_id, c.claimant_id) AND c.moved_micros > 0
+    AND NOT EXISTS (SELECT FROM ledger.journal AS j WHERE j.key = {_DECIDED})
+ORDER BY c.claim_id LIMIT 1
+"""  # noqa: S608  (made of the matrix)
 _ARTISTS = """
 SELECT DISTINCT c.artist_id FROM settlement.contract_version AS c
 JOIN settlement.contract_split AS s ON s.contract_version_id = c.id WHERE s.payee_id = :payee ORDER BY 1

@@ -26,6 +26,7 @@ from settlement.claims import (
 )
 from settlement.ledger import balance, post
 from settlement.posting import CLAIM_OPENED
+from settlement.privacy import erase_payee
 from settlement.statements.body import parse
 from settlement.statements.models import find_statement
 from tests.settlement.periods.conftest import november, october
@@ -334,6 +335,15 @@ def test_the_check_finds_what_nobody_claimed_or_decided(closed: Session) -> None
     )
     closed.execute(text("DELETE FROM settlement.approval WHERE kind = 'ownership_claim'"))
     assert len(closed.execute(text("SELECT * FROM audit.claim_faults")).all()) == 3
+
+
+def test_nobody_is_erased_whose_money_waits_for_a_decision(closed: Session) -> None:
+    claim(closed, OWED["pay-1"])
+    for payee in ("pay-1", "pay-2"):
+        with pytest.raises(Conflict, match="claim case-1 is not decided"):
+            erase_payee(closed, payee, actor="ops", reason="asked", unpaid=True)
+    decide(closed, OWED["pay-1"])
+    assert erase_payee(closed, "pay-1", actor="ops", reason="asked").erased
 
 
 def test_from_the_claim_to_the_statements(database: str) -> None:

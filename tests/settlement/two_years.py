@@ -48,6 +48,7 @@ from tests.settlement.oracle import events as told
 from tests.settlement.oracle.division import divide
 from tests.settlement.oracle.recompute import ITEMS, Books
 from tests.settlement.payouts.desk import digests, files
+from tests.settlement.periods.conftest import looked_at
 
 NO_SERVICE_YET: tuple[type[told.Event], ...] = (told.Adjustment,)
 """What the oracle knows and no service does yet: an action of `TwoYears.ACTIONS` for each, once there is one."""
@@ -830,7 +831,13 @@ class TwoYears:
         with session(Role.SETTLEMENT) as opened:
             submit(opened, period)
         with session(Role.APPROVER) as opened:
-            approve(opened, period, checker="chen", content_sha256=draft.sha256)
+            approve(
+                opened,
+                period,
+                checker="chen",
+                content_sha256=draft.sha256,
+                accepted=looked_at(draft),
+            )
         with session(Role.SETTLEMENT) as opened:
             close(opened, period, actor="mara")
         closed = told.Period(at=self.tick(), period=period, start=start, end=end, cutoff=cutoff)
