@@ -117,7 +117,7 @@ def measure(bench: Bench) -> None:
                     if not verify(opened).ok:
                         raise RuntimeError("the books do not verify")
         bench.add("time of 4 times the work", times[1] / times[0], "", at_most=5)
-        _measure_pdfs(bench, min(200 if bench.quick else 1_000, whole.payees))
+        _measure_pdfs(bench, min(100 if bench.quick else 300, whole.payees))
 
 
 def _measure_close(bench: Bench, size: Size) -> float:

@@ -60,7 +60,7 @@ def clear_tables(session: Session) -> None:
     connection = psycopg_connection(session)
     session.flush()
     # Sorts and hashes of one run stay in memory; the setting ends with the transaction.
-    connection.execute("SET LOCAL work_mem = '64MB'")
+    connection.execute("SET LOCAL work_mem = '192MB'")
     connection.execute(f"DROP TABLE IF EXISTS {', '.join(f'pg_temp.{name}' for name in _TABLES)}")
 
 

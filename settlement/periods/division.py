@@ -1,7 +1,7 @@
 """Dividing amounts over players and payees, in SQL: the one division that every line comes from.
 
-The arithmetic is that of `settlement.allocation`: products are NUMERIC, divisions `div` and `mod`, ties go by id under
-``COLLATE "C"``.
+The arithmetic is that of `settlement.allocation`, in whole bigints, which is several times as fast as NUMERIC; ties go
+by id under ``COLLATE "C"``.
 """
 
 from settlement.allocation import CONTENT
@@ -38,15 +38,14 @@ def divide(contract: str = AT_USAGE) -> list[str]:
     """
     return f"""
 CREATE TEMP TABLE run_part ON COMMIT DROP AS
-SELECT kind, sale_id, sale, currency, attribution_id, distribution_key, model_developer_id, public_domain_to, sold_at,
-       corrects, correction_id, player, share,
-       (part + CASE WHEN row_number() OVER (PARTITION BY sale_id ORDER BY rest DESC, player) <= missing
-                    THEN 1 ELSE 0 END)::bigint AS amount
+SELECT sale_id, player, share,
+       part + CASE WHEN row_number() OVER (PARTITION BY sale_id ORDER BY rest DESC, player) <= missing
+                   THEN 1 ELSE 0 END AS amount
 FROM (
-    SELECT *, amount - sum(part) OVER (PARTITION BY sale_id) AS missing
+    SELECT *, sum(rest) OVER (PARTITION BY sale_id) / {PPB} AS missing
     FROM (
-        SELECT p.*, h.player, h.share, div(p.amount::numeric * h.share, %(ppb)s) AS part,
-               mod(p.amount::numeric * h.share, %(ppb)s) AS rest
+        SELECT p.sale_id, h.player, h.share, {_part("p.amount", "h.share")} AS part,
+               {_rest("p.amount", "h.share")} AS rest
         FROM pg_temp.run_pot AS p
         JOIN pg_temp.run_share AS h ON h.basis = p.basis AND h.content_to = p.content_to
             AND h.distribution_key = p.distribution_key
@@ -54,39 +53,53 @@ FROM (
 ) AS counted;
 ANALYZE pg_temp.run_part;
 WITH {VERSIONS},
-holder AS (
-    SELECT p.*, c.id AS contract_version_id, h.destination, h.payee_id COLLATE "C" AS payee_id, h.split_ppb
-    FROM pg_temp.run_part AS p
+holder AS MATERIALIZED (
+    SELECT p.*, c.id AS contract_version_id,
+           CASE WHEN p.player = '{CONTENT}' THEN 'payee'
+                -- An artist without a contract: her share waits for her.
+                WHEN c.id IS NULL THEN 'unclaimed'
+                WHEN c.status = 'opted_out' THEN 'unattributed' ELSE 'payee' END AS destination,
+           CASE WHEN p.player = '{CONTENT}' THEN p.model_developer_id
+                WHEN c.status = 'public_domain' THEN p.public_domain_to ELSE s.payee_id END COLLATE "C" AS payee_id,
+           CASE WHEN p.player = '{CONTENT}' OR c.status = 'public_domain' THEN {PPB} ELSE s.share_ppb END AS split_ppb
+    FROM (SELECT t.kind, t.sale_id, t.sale, t.currency, t.attribution_id, t.distribution_key, t.model_developer_id,
+                 t.public_domain_to, t.sold_at, t.corrects, t.correction_id, d.player, d.share, d.amount
+          FROM pg_temp.run_part AS d JOIN pg_temp.run_pot AS t ON t.sale_id = d.sale_id WHERE d.amount > 0) AS p
     {contract}
-    CROSS JOIN LATERAL (
-        SELECT 'payee' AS destination, p.model_developer_id AS payee_id, {PPB} AS split_ppb WHERE p.player = '{CONTENT}'
-        UNION ALL
-        SELECT 'payee', s.payee_id, s.share_ppb FROM settlement.contract_split AS s WHERE s.contract_version_id = c.id
-        UNION ALL
-        SELECT 'payee', p.public_domain_to, {PPB} WHERE c.status = 'public_domain'
-        UNION ALL
-        SELECT 'unattributed', NULL, NULL WHERE c.status = 'opted_out'
-        UNION ALL
-        -- An artist without a contract: her share waits for her.
-        SELECT 'unclaimed', NULL, NULL WHERE p.player <> '{CONTENT}' AND c.id IS NULL
-    ) AS h
-    WHERE p.amount > 0
+    LEFT JOIN settlement.contract_split AS s ON s.contract_version_id = c.id
 )
 INSERT INTO pg_temp.run_line (kind, sale_id, sale, player, destination, payee_id, amount, currency, attribution_id,
                               share_ppb, contract_version_id, split_ppb, distribution_key, corrects, correction_id)
 SELECT kind, sale_id, sale, player, destination, payee_id, got, currency, attribution_id, share, contract_version_id,
        split_ppb, distribution_key, corrects, correction_id
 FROM (
-    SELECT *, (part + CASE WHEN row_number() OVER (PARTITION BY sale_id, player ORDER BY rest DESC, payee_id) <= missing
-                           THEN 1 ELSE 0 END)::bigint AS got
+    -- Most have one payee, who gets all of it.
+    SELECT *, amount AS got FROM holder WHERE coalesce(split_ppb, {PPB}) = {PPB}
+    UNION ALL
+    SELECT {_HOLDER}, part + CASE WHEN row_number() OVER (PARTITION BY sale_id, player ORDER BY rest DESC, payee_id)
+                                       <= missing THEN 1 ELSE 0 END
     FROM (
-        SELECT *, amount - sum(part) OVER (PARTITION BY sale_id, player) AS missing
+        SELECT *, sum(rest) OVER (PARTITION BY sale_id, player) / {PPB} AS missing
         FROM (
-            SELECT *, div(amount::numeric * coalesce(split_ppb, {PPB}), {PPB}) AS part,
-                   mod(amount::numeric * coalesce(split_ppb, {PPB}), {PPB}) AS rest
-            FROM holder
+            SELECT *, {_part("amount", "split_ppb")} AS part, {_rest("amount", "split_ppb")} AS rest
+            FROM holder WHERE split_ppb <> {PPB}
         ) AS parts
     ) AS counted
 ) AS lines WHERE got > 0;
 DROP TABLE pg_temp.run_part, pg_temp.run_pot
 """.split(";\n")  # noqa: S608  (made of constants)
+
+
+_HOLDER = """kind, sale_id, sale, currency, attribution_id, distribution_key, model_developer_id, public_domain_to,
+           sold_at, corrects, correction_id, player, share, amount, contract_version_id, destination, payee_id,
+           split_ppb"""
+
+
+def _part(amount: str, share: str) -> str:
+    """SQL of floor(amount x share / 10^9), from expressions of bigint: amount = q x 10^9 + r, so nothing overflows."""
+    return f"({amount} / {PPB} * {share} + mod({amount}, {PPB}) * {share} / {PPB})"
+
+
+def _rest(amount: str, share: str) -> str:
+    """SQL of (amount x share) mod 10^9, an integer: of shares that sum to 10^9, the rests sum to what the parts lack."""
+    return f"mod(mod({amount}, {PPB}) * {share}, {PPB})::integer"
