@@ -156,9 +156,26 @@ class Sealed:
             Unavailable: this process does not have the key.
             Invalid: the row was changed.
         """
-        return BankDetails.read(
-            ring.key(self.key_id).decrypt(self.ciphertext, _bound(self.payee_id, self.version))
-        )
+        return unsealed(ring, self.payee_id, self.version, self.key_id, self.ciphertext)
+
+
+def unsealed(ring: KeyRing, payee_id: str, version: int, key_id: str, ciphertext: bytes) -> BankDetails:
+    """The account in a row of a version. Raises as `Sealed.open`."""
+    return BankDetails.read(ring.key(key_id).decrypt(ciphertext, _bound(payee_id, version)))
+
+
+def sealed_sql(payee_id: str, version: str) -> str:
+    """SQL of the row that `sealed_accounts` chooses of a version: key_id and ciphertext; ``:keys`` are the ring's.
+
+    Args:
+        payee_id: SQL expression.
+        version: SQL expression.
+    """
+    return (
+        "SELECT b.key_id, b.ciphertext FROM party.bank_account_version AS b"  # noqa: S608  (our own text)
+        f" WHERE b.payee_id = {payee_id} AND b.version = {version}"
+        " ORDER BY array_position(CAST(:keys AS text[]), b.key_id), b.recorded_at DESC LIMIT 1"
+    )
 
 
 _SEALED = (

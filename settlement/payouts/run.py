@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from database.errors import Conflict, Invalid, NotFound, Refused
 from settlement import posting
-from settlement.bank_details import opened_account, sealed_accounts
+from settlement.bank_details import opened_account, sealed_sql, unsealed
 from settlement.bank_keys import key_ring
 from settlement.ledger import post_transfers, sequence_journals
 from settlement.payees import PartyVersion, parties_of
@@ -345,34 +345,19 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
             BatchEvent.batch_id == batch_id, BatchEvent.state == "submitting"
         )
     ).one()
-    # Bank details as they were when the batch was made: what was approved is what is paid to.
+    ring = key_ring()
     rows = session.execute(
-        select(
-            PayoutAttempt.attempt_id,
-            PayoutAttempt.amount_micros,
-            Payout.payee_id,
-            Payout.party_version,
-            PartyVersion.details,
-        )
-        .join(Payout, Payout.payout_id == PayoutAttempt.payout_id)
-        .outerjoin(
-            PartyVersion,
-            (PartyVersion.payee_id == Payout.payee_id) & (PartyVersion.version == Payout.party_version),
-        )
-        .where(Payout.batch_id == batch_id, PayoutAttempt.file == number)
-        .order_by(Payout.payee_id.collate("C"))
-        .execution_options(yield_per=2_000)
+        text(_PAYMENTS),
+        {"batch": batch_id, "file": number, "keys": [key.key_id for key in ring.keys]},
+        execution_options={"yield_per": 2_000},
     )
 
     def payments() -> Iterator[Payment]:
-        ring = key_ring()
-        for part in rows.partitions():
-            accounts = sealed_accounts(session, {row.payee_id: row.party_version for row in part})
-            for attempt_id, amount, payee_id, _, details in part:
-                if details is None or payee_id not in accounts:
-                    raise erased(payee_id, batch_id)
-                account = BankAccount.of(details, accounts[payee_id].open(ring))
-                yield Payment(attempt_id, amount, account, f"Royalties {batch_id}")
+        for attempt_id, amount, payee_id, version, details, key_id, ciphertext in rows:
+            if details is None or key_id is None:
+                raise erased(payee_id, batch_id)
+            account = unsealed(ring, payee_id, version, key_id, ciphertext)
+            yield Payment(attempt_id, amount, BankAccount.of(details, account), f"Royalties {batch_id}")
 
     head = PaymentFile(
         message_id=file.message_id,
@@ -384,6 +369,18 @@ def file_chunks(session: Session, batch_id: str, number: int) -> Iterator[bytes]
         total=file.total,
     )
     yield from payment_file_chunks(head, payments())
+
+
+# Bank details as they were when the batch was made: what was approved is what is paid to.
+_PAYMENTS = f"""
+SELECT t.attempt_id, t.amount_micros, p.payee_id, p.party_version, v.details, a.key_id, a.ciphertext
+FROM settlement.payout AS p
+JOIN settlement.payout_attempt AS t ON t.payout_id = p.payout_id
+LEFT JOIN party.party_version AS v ON v.payee_id = p.payee_id AND v.version = p.party_version
+LEFT JOIN LATERAL ({sealed_sql("p.payee_id", "p.party_version")}) AS a ON true
+WHERE p.batch_id = :batch AND t.file = :file
+ORDER BY p.payee_id COLLATE "C"
+"""  # noqa: S608  (made of our own text)
 
 
 def erased(payee_id: str, batch_id: str) -> Conflict:
