@@ -1,14 +1,20 @@
 """Corrections of closed periods, from preview to next statement: nothing is lost, and nothing closed changes."""
 
 import json
+import random
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from database.errors import Conflict, Invalid, NotFound, Refused
+from settlement.allocation import largest_remainder
 from settlement.audit.verify import CHECKS, verify
 from settlement.corrections.decisions import (
     approve_correction,
@@ -24,9 +30,12 @@ from settlement.corrections.proposal import (
     propose_terms,
 )
 from settlement.ledger import balances
+from settlement.periods.approval import approve, calculate, submit
+from settlement.periods.calendar import cut_off
 from settlement.reserves import ReserveTerms, record_reserve_terms
 from settlement.tax import TaxProfile, record_tax_profiles
 from tests.settlement.events import CATALOGUE, add_images, attribute, cannot_attribute, load_terms
+from tests.settlement.histories import histories
 from tests.settlement.periods.conftest import settle_in
 from tests.settlement.periods.test_terms import refund, sell
 
@@ -386,3 +395,234 @@ def test_suspense_is_corrected_like_anybody(db: Session) -> None:
     settle_in(db, "2026-10")
     assert held(db)["suspense_unattributed"] == 3_000_000
     assert again.correction.kind == "reattribution"
+
+
+@histories(3, 1)
+@given(chance=st.randoms(use_true_random=False))
+def test_whatever_is_corrected_and_refunded_nothing_is_lost(db: Session, chance: random.Random) -> None:
+    """Months of refunds and corrections, one upon the other; in the end all is refunded, and nobody keeps any."""
+    with db.begin_nested() as example:
+        load_terms(db, TERMS)
+        images = [f"img-{number}" for number in range(4)]
+        add_images(db, *images)
+        prices, refunded = {}, Counter[str]()
+        for number, image in enumerate(images * 2):
+            name = f"sale-{number}"
+            prices[name] = chance.choice([1, 7, chance.randrange(1, 10**4), chance.randrange(1, 10**8)])
+            sell(
+                db,
+                name,
+                3,
+                image,
+                base=prices[name],
+                card=chance.choice([None, None, "half", "pool", "table"]),
+            )
+        methods = ["exact-1", "exact-2", "exact-3"]
+        for image in images:
+            for by in methods:
+                players = chance.sample(["art-1", "art-2", "art-3"], chance.randrange(1, 4))
+                if chance.random() < 0.2:
+                    cannot_attribute(db, image, by=by, recognised=players)
+                else:
+                    weights = {player: chance.randrange(1, 10**6) for player in ("C", *players)}
+                    attribute(db, image, largest_remainder(PPB, weights), by=by)
+        registered = chance.choice([4, 5, 6])
+        for month in range(3, 7):
+            if month == registered:
+                load_terms(
+                    db,
+                    TERMS.replace(
+                        "rate_cards:",
+                        f"  - {{id: c-3, artist: art-3, valid_from: 2026-0{month}-01, splits: {{pay-1: '100'}}}}\n"
+                        f"  - {{id: contract-1, artist: art-1, valid_from: 2026-0{month}-01,"
+                        " splits: {pay-2: '100'}}\n"
+                        "rate_cards:",
+                        1,
+                    ),
+                )
+            for sale in chance.sample(list(prices), 3):
+                part = chance.randrange(0, prices[sale] - refunded[sale] + 1)
+                if part and chance.random() < 0.6:
+                    refund(db, f"refund-{month}-{sale}", sale, month, part)
+                    refunded[sale] += part
+            chosen = chance.sample(list(prices), len(prices))
+            for half in (chosen[:4], chosen[4:]) if month > 3 else ():
+                _correct(db, f"fix-{month}-{half[0]}", half, chance, month >= registered)
+            settle_in(db, f"2026-0{month}")
+            held(db)
+        for sale, price in prices.items():
+            if price > refunded[sale]:
+                refund(db, f"all-{sale}", sale, 7, price - refunded[sale])
+        settle_in(db, "2026-07")
+        assert held(db) == {}
+        kept = db.execute(
+            text(
+                "SELECT sale_id, payee_id, sum(amount_micros) FROM settlement.royalty_line"
+                " WHERE payee_id IS NOT NULL GROUP BY 1, 2 HAVING sum(amount_micros) <> 0"
+            )
+        ).all()
+        assert kept == []
+        example.rollback()
+
+
+def _correct(db: Session, name: str, sales: list[str], chance: random.Random, registered: bool) -> None:
+    """One correction or none, perhaps with a refund between its proposal and its close."""
+    by = {"actor": "mara", "reason": "history"}
+    try:
+        match chance.randrange(4):
+            case 0:
+                return
+            case 1:
+                card = chance.choice(["half", "pool", "table", "standard-1"])
+                propose_terms(
+                    db, name, selection=Selection(sales=sales), rate_card=f"{card}@2026-01-01", **by
+                )
+            case 2 if registered:
+                propose_terms(
+                    db,
+                    name,
+                    selection=Selection(sales=sales),
+                    contracts=[chance.choice(["contract-1@2026-01-01", "contract-2@2026-01-01"])],
+                    **by,
+                )
+            case _:
+                method = chance.choice(["exact-1", "exact-2", "exact-3"])
+                propose_reattribution(db, name, method, selection=Selection(sales=sales), **by)
+    except Invalid as error:
+        if "would change nothing" not in error.message:
+            raise
+    else:
+        agree(db, name)
+
+
+def approved(db: Session, period: str) -> None:
+    """Everything but the close."""
+    cut_off(db, period)
+    draft = calculate(db, period, actor="mara")
+    submit(db, period)
+    approve(db, period, checker="chen", content_sha256=draft.sha256)
+
+
+LINE = (
+    "INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id, amount_micros,"
+    " currency, distribution_key, corrects, correction_id)"
+    " SELECT '2026-09', 'adjustment', l.sale_id, l.player, l.destination, l.payee_id, {amount}, l.currency,"
+    " 'attribution', {corrects}, '{correction}' FROM settlement.royalty_line AS l"
+    " JOIN settlement.sale AS s ON s.id = l.sale_id"
+    " WHERE s.external_id = 'sale-{sale}' AND l.kind <> 'refund' AND l.amount_micros > 0 {which}"
+)
+LEFT = (
+    "-(l.amount_micros + (SELECT coalesce(sum(r.amount_micros), 0) FROM settlement.royalty_line AS r"
+    " WHERE r.corrects = l.id AND r.kind = 'refund'))"
+)
+APPLY = (
+    "INSERT INTO settlement.correction_application SELECT subject, '2026-09', id FROM settlement.approval"
+    " WHERE kind = 'correction' AND subject = '{}'"
+)
+
+
+def line(
+    amount: str, *, corrects: str = "NULL", correction: str = "better", sale: int = 1, which: str = ""
+) -> str:
+    return LINE.format(amount=amount, corrects=corrects, correction=correction, sale=sale, which=which)
+
+
+@pytest.mark.parametrize(
+    ("attack", "constraint"),
+    [
+        ([APPLY.format("better").replace("SELECT subject", "SELECT 'alone'")], "correction_applied_as_approved"),
+        ([APPLY.format("better").replace("2026-09", "2026-08")], "correction_applied_as_approved"),
+        ([APPLY.format("better"), APPLY.format("better")], "correction_application_pkey"),
+        ([APPLY.format("better"),
+          "INSERT INTO settlement.correction_withdrawal (correction_id, actor, reason) VALUES ('better', 'eve', 'x')"],
+         "correction_ends_once"),
+        # Lines of a correction that this close does not apply, of a sale that it is not about, or too few or too many.
+        ([line(LEFT, corrects="l.id")], "adjustments_replace_what_is_taken"),
+        ([APPLY.format("better"), line(LEFT, corrects="l.id", sale=2)], "adjustments_replace_what_is_taken"),
+        ([APPLY.format("better"), line(LEFT, corrects="l.id")], "adjustments_replace_what_is_taken"),
+        ([APPLY.format("better"), line("l.amount_micros + 1")], "adjustments_replace_what_is_taken"),
+        ([APPLY.format("better"), line("-l.amount_micros", corrects="l.id")], "adjustments_take_back_what_is_there"),
+        ([APPLY.format("better"), line(f"{LEFT} - 1", corrects="l.id")], "adjustments_take_back_what_is_there"),
+        ([APPLY.format("better"), line("-1")], "royalty_line_adjustment_takes_or_gives"),
+        ([line("1", correction="nothing")], "adjustments_replace_what_is_taken"),
+        (["INSERT INTO settlement.correction_sale (correction_id, sale_id, rate_card_version_id, slice_before_micros,"
+          " slice_micros) SELECT 'better', sale_id, rate_card_version_id, 0, 1 FROM settlement.sale_slice"
+          " WHERE sale_id NOT IN (SELECT sale_id FROM settlement.correction_sale)"], "correction_is_whole"),
+        (["INSERT INTO settlement.correction_contract SELECT 'better', artist_id, id FROM settlement.contract_version"],
+         "correction_is_whole"),
+        (["UPDATE settlement.correction SET reason = 'x'"], None),
+        (["DELETE FROM settlement.correction_sale"], None),
+        (["INSERT INTO settlement.correction (correction_id, kind, payee_id, currency, amount_micros, reason, content,"
+          " content_sha256, actor) VALUES ('by-hand', 'manual', 'pay-1', 'EUR', 5, 'x',"
+          """ '{"correction": "by-hand", "sales": 0}', sha256('other'), 'eve')"""],
+         "correction_content_sha256_of_content"),
+        (["INSERT INTO settlement.correction (correction_id, kind, payee_id, currency, amount_micros, reason, content,"
+          " content_sha256, actor) VALUES ('by-hand', 'manual', 'pay-1', 'EUR', 5, 'x',"
+          """ '{"correction": "by-hand", "sales": 1}', sha256('{"correction": "by-hand", "sales": 1}'), 'eve')"""],
+         "correction_is_whole"),
+        # The same sale a second time, or as if it paid something else.
+        *(
+            (["INSERT INTO settlement.correction_sale SELECT 'more', sale_id, attribution_id, rate_card_version_id,"
+              f" slice_before_micros + {more}, slice_micros FROM settlement.correction_sale",
+              "INSERT INTO settlement.correction (correction_id, kind, method_id, reason, content, content_sha256,"
+              " actor)"
+              """ SELECT 'more', kind, method_id, reason, c, sha256(convert_to(c, 'UTF8')), 'eve'"""
+              """ FROM settlement.correction, (VALUES ('{"correction": "more", "sales": 1}')) AS v (c)"""], constraint)
+            for more, constraint in ((0, "one_open_correction_of_a_sale"), (1, "correction_of_what_is_paid"))
+        ),
+    ],
+)  # fmt: skip
+def test_raw_sql_corrects_nothing(august: Session, attack: list[str], constraint: str | None) -> None:
+    attribute(august, "img", SECOND, by="exact-2")
+    propose_reattribution(august, "better", "exact-2", actor="mara", reason="exact-2")
+    agree(august, "better")
+    propose_manual(august, "alone", "pay-1", "EUR", 1, actor="mara", reason="not approved")
+    approved(august, "2026-09")
+    for statement in attack[:-1]:
+        august.connection().exec_driver_sql(statement)
+    with pytest.raises(DBAPIError) as refused:
+        august.connection().exec_driver_sql(attack[-1])
+    diagnostics = refused.value.orig.diag  # type: ignore[union-attr]
+    assert constraint is None or diagnostics.constraint_name == constraint, refused.value.orig
+
+
+def test_what_was_taken_back_is_refunded_and_corrected_no_more(august: Session) -> None:
+    """By raw SQL; and the auditor finds it where the guards were off."""
+    attribute(august, "img", SECOND, by="exact-2")
+    propose_reattribution(august, "better", "exact-2", actor="mara", reason="exact-2")
+    agree(august, "better")
+    settle_in(august, "2026-09")
+    closed = "SELECT state FROM settlement.period WHERE period_id = '2026-09'"
+    assert august.execute(text(closed)).scalar_one() == "closed"
+    again = line("-1", corrects="l.id", correction="other", which="AND l.kind = 'royalty'")
+    refunds = (
+        "INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id, amount_micros,"
+        " currency, distribution_key, refund_id, corrects)"
+        " SELECT '2026-10', 'refund', l.sale_id, l.player, l.destination, l.payee_id, -1, l.currency, 'attribution',"
+        " r.id, l.corrects FROM settlement.royalty_line AS l JOIN settlement.refund AS r ON r.sale_id = l.sale_id"
+        " WHERE l.kind = 'adjustment' AND l.corrects IS NOT NULL LIMIT 1"
+    )
+    for attack, constraint in (
+        (again, "royalty_line_taken_back_once"),
+        (line("1", which="AND l.kind = 'royalty'"), "adjustments_replace_what_is_taken"),
+        (refunds, "corrected_lines_are_refunded_no_more"),
+    ):
+        with pytest.raises(DBAPIError) as refused, august.begin_nested():
+            august.connection().exec_driver_sql(attack)
+        diagnostics = refused.value.orig.diag  # type: ignore[union-attr]
+        assert constraint is None or diagnostics.constraint_name == constraint, refused.value.orig
+    for tampering in (
+        "UPDATE settlement.royalty_line SET amount_micros = amount_micros - 1"
+        " WHERE kind = 'adjustment' AND amount_micros < 0",
+        "UPDATE settlement.royalty_line SET share_ppb = share_ppb + 1 WHERE kind = 'adjustment' AND amount_micros > 0",
+        "DELETE FROM settlement.correction_application",
+        "UPDATE settlement.approval SET maker = 'eve' WHERE kind = 'correction'",
+    ):
+        with august.begin_nested() as savepoint:
+            august.execute(text("SET LOCAL session_replication_role = replica"))
+            august.execute(text("SET LOCAL event_triggers = off"))
+            for table in ("royalty_line", "correction_application", "approval"):
+                august.execute(text(f"ALTER TABLE settlement.{table} DISABLE TRIGGER ALL"))
+            august.connection().exec_driver_sql(tampering)
+            assert august.execute(text("SELECT * FROM audit.correction_faults")).all(), tampering
+            savepoint.rollback()
