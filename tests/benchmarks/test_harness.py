@@ -110,6 +110,22 @@ def test_a_missing_directory_is_refused_before_the_work(
     assert "does not exist" in capsys.readouterr().err
 
 
+def test_whole_numbers_above_zero_say_how_much(capsys: pytest.CaptureFixture[str]) -> None:
+    given: list[dict[str, int]] = []
+
+    def measure(bench: Bench) -> None:
+        given.append(bench.numbers)
+
+    console = Console(file=io.StringIO())
+    numbers = {"images": "how many", "payees": "how many"}
+    assert run("counting", measure, ["--images", "7"], console, numbers=numbers) == 0
+    assert given == [{"images": 7}]
+    for wrong in ("0", "-1", "x"):
+        with pytest.raises(SystemExit):
+            run("counting", measure, ["--images", wrong], console, numbers=numbers)
+    assert "above zero" in capsys.readouterr().err
+
+
 def test_the_machine_is_described() -> None:
     machine = describe_machine()
     assert str(machine["torch"]).startswith("2.13")
