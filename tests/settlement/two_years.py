@@ -624,6 +624,7 @@ class TwoYears:
 
     def remit(self) -> None:
         """Some of the tax that is withheld goes to a territory's authority."""
+        self.read()
         owed = {
             account: -amount // minor_unit(account[1])
             for account, amount in self.oracle.ledger.accounts().items()
