@@ -567,7 +567,7 @@ def line(
               "INSERT INTO settlement.correction (correction_id, kind, method_id, reason, content, content_sha256,"
               " actor)"
               """ SELECT 'more', kind, method_id, reason, c, sha256(convert_to(c, 'UTF8')), 'eve'"""
-              """ FROM settlement.correction, (VALUES ('{"correction": "more", "sales": 1}')) AS v (c)"""], constraint)
+              """ FROM settlement.correction, (VALUES ('{"correction": "more", "sales": 1}')) AS v (c) WHERE kind <> 'manual'"""], constraint)
             for more, constraint in ((0, "one_open_correction_of_a_sale"), (1, "correction_of_what_is_paid"))
         ),
     ],
@@ -598,13 +598,13 @@ def test_what_was_taken_back_is_refunded_and_corrected_no_more(august: Session) 
     refunds = (
         "INSERT INTO settlement.royalty_line (period_id, kind, sale_id, player, destination, payee_id, amount_micros,"
         " currency, distribution_key, refund_id, corrects)"
-        " SELECT '2026-10', 'refund', l.sale_id, l.player, l.destination, l.payee_id, -1, l.currency, 'attribution',"
+        " SELECT '2026-10', 'refund', l.sale_id, l.player || '!', l.destination, l.payee_id, -1, l.currency, 'attribution',"
         " r.id, l.corrects FROM settlement.royalty_line AS l JOIN settlement.refund AS r ON r.sale_id = l.sale_id"
         " WHERE l.kind = 'adjustment' AND l.corrects IS NOT NULL LIMIT 1"
     )
     for attack, constraint in (
         (again, "royalty_line_taken_back_once"),
-        (line("1", which="AND l.kind = 'royalty'"), "adjustments_replace_what_is_taken"),
+        (line("1", correction="other", which="AND l.kind = 'royalty'"), "adjustments_replace_what_is_taken"),
         (refunds, "corrected_lines_are_refunded_no_more"),
     ):
         with pytest.raises(DBAPIError) as refused, august.begin_nested():
