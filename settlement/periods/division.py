@@ -101,5 +101,5 @@ def _part(amount: str, share: str) -> str:
 
 
 def _rest(amount: str, share: str) -> str:
-    """SQL of (amount x share) mod 10^9, an integer: of shares that sum to 10^9, the rests sum to what the parts lack."""
+    """SQL of (amount x share) mod 10^9, an integer; where shares sum to 10^9, rests sum to what the parts lack."""
     return f"mod(mod({amount}, {PPB}) * {share}, {PPB})::integer"
