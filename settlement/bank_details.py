@@ -266,47 +266,17 @@ def accounts_changed(session: Session, days: int) -> dict[str, datetime]:
     """
     if not days:
         return {}
-    rows = session.execute(text(_CHANGED), {"days": days})
+    rows = session.execute(
+        text(
+            "SELECT payee_id, since"
+            " FROM settlement.accounts_changed(clock_timestamp() - make_interval(days => :days))"
+        ),
+        {"days": days},
+    )
     return {row.payee_id: row.since for row in rows}
 
 
 def shared_accounts(session: Session) -> dict[str, list[str]]:
     """Payees whose account is another payee's too, with the others' ids."""
-    return {row.payee_id: row.others for row in session.execute(text(_SHARED))}
-
-
-# Of each payee the account in force, the last version before it whose account was another, and the first after that.
-_CHANGED = """
-WITH newest AS (
-    SELECT DISTINCT ON (payee_id) payee_id, key_id, fingerprint FROM party.bank_account_version
-    ORDER BY payee_id, version DESC, recorded_at DESC
-), version AS (
-    SELECT payee_id, version, min(recorded_at) AS recorded_at FROM party.bank_account_version GROUP BY 1, 2
-), other AS (
-    SELECT v.payee_id, max(v.version) AS version
-    FROM version AS v JOIN newest AS n ON n.payee_id = v.payee_id
-    WHERE NOT EXISTS (SELECT FROM party.bank_account_version AS b
-                      WHERE b.payee_id = v.payee_id AND b.version = v.version
-                        AND b.key_id = n.key_id AND b.fingerprint = n.fingerprint)
-    GROUP BY 1
-)
-SELECT v.payee_id, min(v.recorded_at) AS since FROM other AS o
-JOIN version AS v ON v.payee_id = o.payee_id AND v.version > o.version
-GROUP BY 1 HAVING min(v.recorded_at) > clock_timestamp() - make_interval(days => :days)
-"""
-
-_SHARED = """
-WITH newest AS (
-    SELECT DISTINCT ON (payee_id) payee_id, version FROM party.party_version ORDER BY payee_id, version DESC
-), account AS (
-    SELECT b.payee_id, b.key_id, b.fingerprint FROM newest AS n
-    JOIN party.bank_account_version AS b ON b.payee_id = n.payee_id AND b.version = n.version
-), shared AS (
-    SELECT key_id, fingerprint FROM account GROUP BY 1, 2 HAVING count(*) > 1
-)
-SELECT a.payee_id, array_agg(DISTINCT o.payee_id ORDER BY o.payee_id) AS others
-FROM shared AS s
-JOIN account AS a ON a.key_id = s.key_id AND a.fingerprint = s.fingerprint
-JOIN account AS o ON o.key_id = s.key_id AND o.fingerprint = s.fingerprint AND o.payee_id <> a.payee_id
-GROUP BY 1
-"""
+    rows = session.execute(text("SELECT payee_id, others FROM settlement.shared_accounts()"))
+    return {row.payee_id: row.others for row in rows}

@@ -37,7 +37,7 @@ def downgrade() -> None:
         GRANT SELECT ON audit.platform_changes TO auditor;
         GRANT SELECT ON audit.frozen_platform_version TO auditor, settlement;
         RESET ROLE;
-        REVOKE SELECT (fingerprint) ON party.bank_account_version FROM settlement;
+        DROP FUNCTION settlement.accounts_changed(timestamptz), settlement.shared_accounts();
         DROP TABLE settlement.gate_acceptance;
         ALTER TABLE settlement.platform_version DROP COLUMN pending_limit_ppb;
         ALTER TABLE settlement.run_draft DROP COLUMN gates;

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 revision: str = "0030"
-down_revision: str | None = "0029"
+down_revision: str | None = "0028"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

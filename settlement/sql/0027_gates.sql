@@ -26,8 +26,52 @@ RESET ROLE;
 CALL guard.make_append_only('settlement.gate_acceptance');
 GRANT SELECT ON settlement.gate_acceptance TO settlement, royalty_guard;
 GRANT SELECT, INSERT ON settlement.gate_acceptance TO approver;
--- Which accounts were changed, or are shared, is told by keyed digests; the ciphertexts stay closed to this role.
-GRANT SELECT (fingerprint) ON party.bank_account_version TO settlement;
+
+-- Whose account was changed, and whose is another's too: told by keyed digests, which nobody but who pays may read. So who
+-- calculates is told the answer and not the digests.
+
+-- Of each payee the account in force, the last version before it whose account was another, and the first after that. Her
+-- first account is no change; the same account recorded again, with another name or under another key, is none either.
+CREATE FUNCTION settlement.accounts_changed(after timestamptz) RETURNS TABLE (payee_id text, since timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH newest AS (
+        SELECT DISTINCT ON (b.payee_id) b.payee_id, b.key_id, b.fingerprint FROM party.bank_account_version AS b
+        ORDER BY b.payee_id, b.version DESC, b.recorded_at DESC
+    ), version AS (
+        SELECT b.payee_id, b.version, min(b.recorded_at) AS recorded_at FROM party.bank_account_version AS b GROUP BY 1, 2
+    ), other AS (
+        SELECT v.payee_id, max(v.version) AS version
+        FROM version AS v JOIN newest AS n ON n.payee_id = v.payee_id
+        WHERE NOT EXISTS (SELECT FROM party.bank_account_version AS b
+                          WHERE b.payee_id = v.payee_id AND b.version = v.version
+                            AND b.key_id = n.key_id AND b.fingerprint = n.fingerprint)
+        GROUP BY 1
+    )
+    SELECT v.payee_id, min(v.recorded_at) FROM other AS o
+    JOIN version AS v ON v.payee_id = o.payee_id AND v.version > o.version
+    GROUP BY 1 HAVING min(v.recorded_at) > after
+$$;
+CREATE FUNCTION settlement.shared_accounts() RETURNS TABLE (payee_id text, others text[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH newest AS (
+        SELECT DISTINCT ON (p.payee_id) p.payee_id, p.version FROM party.party_version AS p
+        ORDER BY p.payee_id, p.version DESC
+    ), account AS (
+        SELECT b.payee_id, b.key_id, b.fingerprint FROM newest AS n
+        JOIN party.bank_account_version AS b ON b.payee_id = n.payee_id AND b.version = n.version
+    ), shared AS (
+        SELECT a.key_id, a.fingerprint FROM account AS a GROUP BY 1, 2 HAVING count(*) > 1
+    )
+    SELECT a.payee_id, array_agg(DISTINCT o.payee_id ORDER BY o.payee_id)
+    FROM shared AS s
+    JOIN account AS a ON a.key_id = s.key_id AND a.fingerprint = s.fingerprint
+    JOIN account AS o ON o.key_id = s.key_id AND o.fingerprint = s.fingerprint AND o.payee_id <> a.payee_id
+    GROUP BY 1
+$$;
+ALTER FUNCTION settlement.accounts_changed(timestamptz) OWNER TO royalty_owner;
+ALTER FUNCTION settlement.shared_accounts() OWNER TO royalty_owner;
+REVOKE ALL ON FUNCTION settlement.accounts_changed(timestamptz), settlement.shared_accounts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION settlement.accounts_changed(timestamptz), settlement.shared_accounts() TO settlement, payer;
 
 -- As before; and a period is approved only if its draft passed every gate, or its approval's checker has accepted word for
 -- word what a gate found that may be accepted.
