@@ -64,10 +64,12 @@ def downgrade() -> None:
             DROP CONSTRAINT royalty_line_natural_key,
             ADD CONSTRAINT royalty_line_sale_id_kind_player_payee_id_refund_id_cor_2a95
                 UNIQUE NULLS NOT DISTINCT (sale_id, kind, player, payee_id, refund_id, corrects),
+            DROP CONSTRAINT royalty_line_adjustment_takes_or_gives,
             DROP CONSTRAINT royalty_line_kind_known,
             ADD CONSTRAINT royalty_line_kind_known
                 CHECK (kind IN ('royalty', 'pending', 'unattributed', 'late', 'refund')) NOT VALID,
             DROP COLUMN correction_id CASCADE;
+        DROP INDEX settlement.royalty_line_taken_back_once;
         DROP TABLE settlement.correction_application, settlement.correction_withdrawal,
             settlement.correction_contract, settlement.correction_sale, settlement.correction;
         DROP FUNCTION guard.check_adjustments(), guard.check_correction_end(), guard.check_correction_part(),

@@ -7,7 +7,7 @@ from alembic import op
 from database.migrate import run_sql_file
 
 revision: str = "0031"
-down_revision: str | None = "0030"
+down_revision: str | None = "0028"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
