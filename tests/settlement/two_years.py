@@ -28,6 +28,8 @@ from settlement.advances import approve_advance, pay_advance, record_advance
 from settlement.audit.verify import verify
 from settlement.claims import approve_decision, carry_out, open_claim, propose_decision
 from settlement.contracts import Contract, record_contracts
+from settlement.corrections.decisions import approve_correction
+from settlement.corrections.proposal import propose_manual
 from settlement.fx import TRILLION, FxRate, record_fx_rates
 from settlement.ledger import Entry, balances, post
 from settlement.money import minor_unit, to_decimal
@@ -50,7 +52,7 @@ from tests.settlement.oracle.recompute import ITEMS, Books
 from tests.settlement.payouts.desk import digests, files
 from tests.settlement.periods.conftest import looked_at
 
-NO_SERVICE_YET: tuple[type[told.Event], ...] = (told.Adjustment,)
+NO_SERVICE_YET: tuple[type[told.Event], ...] = ()
 """What the oracle knows and no service does yet: an action of `TwoYears.ACTIONS` for each, once there is one."""
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -406,7 +408,7 @@ class TwoYears:
     def exchange(self) -> None:
         """The month's rates: some are new."""
         given = []
-        for source in CURRENCIES:
+        for source in sorted({*CURRENCIES, *PAYEES.values()}):
             for target in sorted(set(PAYEES.values()) - {source}):
                 if (source, target) not in self.rates or self.rng.random() < 0.3:
                     # About what they are worth, so that nothing grows over two years.
@@ -602,6 +604,30 @@ class TwoYears:
             )
         )
 
+    def adjust(self) -> None:
+        """An amount by hand, to or from a payee, taxed somewhere or nowhere."""
+        payee, currency = self.rng.choice(list(PAYEES)), self.rng.choice(CURRENCIES)
+        amount = self.amount() * self.rng.choice([1, 1, -1])
+        territory, name = self.rng.choice([None, *TERRITORIES]), self.name("adjustment")
+        with session(Role.SETTLEMENT) as opened:
+            standing = propose_manual(
+                opened, name, payee, currency, amount, actor="mara", reason="test", territory=territory
+            )
+        digest = standing.correction.content_sha256
+        with session(Role.APPROVER) as opened:
+            approve_correction(opened, name, checker="chen", content_sha256=digest)
+        self.tell(
+            told.Adjustment(
+                at=month_start(self.month),
+                recorded=self.tick(),
+                adjustment=name,
+                payee=payee,
+                currency=currency,
+                amount=amount,
+                territory=territory,
+            )
+        )
+
     def cash(self) -> None:
         amount, at, name, currency = (
             self.amount(),
@@ -786,6 +812,7 @@ class TwoYears:
             "change_reserve": (3, change_reserve),
             "change_platform": (1, change_platform),
             "advance": (3, advance),
+            "adjust": (2, adjust),
             "cash": (2, cash),
             "remit": (1, remit),
             "claim": (2, claim),
@@ -903,6 +930,11 @@ def system_lines(opened: Session, period: str) -> Counter[tuple[str | int, ...]]
             FROM settlement.royalty_line AS l JOIN settlement.sale AS s ON s.id = l.sale_id
             JOIN settlement.sale_slice AS c ON c.sale_id = l.sale_id
             LEFT JOIN settlement.refund AS f ON f.id = l.refund_id WHERE l.period_id = :period
+            UNION ALL
+            SELECT a.period_id, '', c.correction_id, '', 'royalties_payable:' || c.payee_id, c.amount_micros
+            FROM settlement.correction AS c
+            JOIN settlement.correction_application AS a ON a.correction_id = c.correction_id
+            WHERE a.period_id = :period AND c.kind = 'manual'
             """
         ),
         {"period": period},
