@@ -21,7 +21,7 @@ from settlement.ledger import balance, post
 from settlement.ledger.models import Journal
 from settlement.money import MAX_MICROS, check_currency, format_money, to_decimal
 from settlement.payees import Payee
-from settlement.payouts.models import lock_payouts
+from settlement.payouts.models import keep_balances
 from settlement.periods.models import Approval
 from settlement.posting import CLAIM_DECIDED, CLAIM_OPENED, PAYABLE
 
@@ -165,8 +165,7 @@ def open_claim(
         raise Invalid(f"{payee_id} cannot claim her own money: what she objects to is a dispute")
     if not reason.strip() or not evidence.strip():
         raise Invalid("say what is claimed and where the evidence is kept")
-    # Nobody pays of this balance, nor claims of it, until this is committed.
-    lock_payouts(session, f"balances {currency}")
+    keep_balances(session, currency)
     said = (payee_id, claimant_id, currency, amount_micros)
     before = session.get(OwnershipClaim, claim_id)
     if before is not None:

@@ -219,6 +219,14 @@ def lock_payouts(session: Session, name: str) -> None:
     )
 
 
+def keep_balances(session: Session, currency: str) -> None:
+    """Nobody else pays of, claims or recoups out of balances in a currency until the transaction ends.
+
+    Each looks at what there is and takes of it: at once, they would take the same money twice.
+    """
+    lock_payouts(session, f"balances {currency}")
+
+
 def find_batch(session: Session, batch_id: str, *, lock: bool = False) -> PayoutBatch:
     """A batch by its id; ``lock``: nobody else moves it on until the transaction ends.
 

@@ -31,6 +31,7 @@ from settlement.payouts.models import (
     batch_state,
     batches,
     find_batch,
+    keep_balances,
     lock_payouts,
     record_batch_event,
 )
@@ -224,8 +225,7 @@ def reserve(
     if provider is not None:
         session.add(ProviderBatch(batch_id=batch_id, provider=provider, actor=actor))
         session.flush()
-    # Nobody claims of these balances meanwhile: what is there is looked at once (`settlement.claims.open_claim`).
-    lock_payouts(session, f"balances {batch.currency}")
+    keep_balances(session, batch.currency)
     left_out = _left_out(session, batch, actor)
     session.execute(
         text(

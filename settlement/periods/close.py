@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from database.engine import psycopg_connection
 from database.errors import Conflict
 from settlement.ledger import append, keep_writers_out, seal, sequence_journals
+from settlement.payouts.models import keep_balances
 from settlement.periods.adjustments import ADJUSTMENT_WRITES
 from settlement.periods.approval import Draft, approval_of, compute_draft, draft_of
 from settlement.periods.calculation import Progress
@@ -75,6 +76,11 @@ def close(session: Session, period_id: str, *, actor: str, progress: Progress | 
     approval = approval_of(session, approved)
     if approval is None:
         raise Conflict(f"nobody has approved this draft of period {period_id}")
+    # What a recoupment may take is what is there now: no payout and no claim takes of it before the commit.
+    for currency in session.scalars(
+        text("SELECT DISTINCT currency FROM settlement.advance ORDER BY currency")
+    ):
+        keep_balances(session, currency)
     draft = compute_draft(session, period, actor=actor, progress=progress)
     if (draft.inputs_sha256, draft.sha256) != (approved.inputs_sha256, approved.sha256):
         raise Conflict(

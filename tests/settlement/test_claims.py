@@ -13,6 +13,7 @@ from database.engine import conninfo, engine
 from database.engine import session as open_session
 from database.errors import Conflict, Invalid, NotFound, Refused
 from database.roles import Role
+from settlement.advances import approve_advance, pay_advance, record_advance
 from settlement.audit.verify import verify
 from settlement.claims import (
     OwnershipClaim,
@@ -29,7 +30,7 @@ from settlement.posting import CLAIM_OPENED
 from settlement.privacy import erase_payee
 from settlement.statements.body import parse
 from settlement.statements.models import find_statement
-from tests.settlement.periods.conftest import november, october
+from tests.settlement.periods.conftest import november, october, settle
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 OWED = {"pay-1": 184_931, "pay-2": 130_975}
@@ -389,3 +390,29 @@ def test_from_the_claim_to_the_statements(database: str) -> None:
             ("shared", "decided"),
             ("waits", "open"),
         }
+
+
+def test_nobody_claims_what_a_close_recoups(database: str) -> None:
+    """A claim that comes while a close takes an advance out of the balance waits, and finds what is left: nothing."""
+    october()
+    with open_session(Role.SETTLEMENT) as session:
+        record_advance(session, "album", "pay-1", 10**6, actor="mara", reason="album")
+    with open_session(Role.APPROVER) as session:
+        approve_advance(session, "album", checker="chen")
+    with open_session(Role.SETTLEMENT) as session:
+        pay_advance(session, "album", paid_at=NOON, actor="mara")
+    tried = []
+
+    def meanwhile(stage: str, done: int, total: int) -> None:
+        if stage != "posting":
+            return
+        with pytest.raises(DBAPIError, match="lock timeout"), open_session(Role.SETTLEMENT) as other:
+            other.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            claim(other, OWED["pay-1"])
+        tried.append(stage)
+
+    settle("2026-11", datetime(2026, 12, 1, tzinfo=UTC), progress=meanwhile)
+    assert tried == ["posting"]
+    with open_session(Role.SETTLEMENT) as session:
+        assert owed(session, "pay-1") == 0
+        assert claim(session, OWED["pay-1"]).moved_micros == 0

@@ -19,6 +19,7 @@ from settlement import posting
 from settlement.ledger import post
 from settlement.money import to_decimal
 from settlement.periods.approval import Draft, approve, calculate, submit
+from settlement.periods.calculation import Progress
 from settlement.periods.calendar import cut_off, database_now
 from settlement.periods.close import Closing, close, dry_run
 from settlement.sales import RefundRecord, parse_sale, record_refunds, record_sales
@@ -160,7 +161,7 @@ def looked_at(draft: Draft) -> dict[str, str]:
     return {gate.name: "looked at" for gate in draft.gates if not gate.passed}
 
 
-def settle(period: str, end: datetime) -> Closing:
+def settle(period: str, end: datetime, progress: Progress | None = None) -> Closing:
     """A period from cut-off to close, by a maker and a checker, each step a transaction of its own."""
     with open_session(Role.SETTLEMENT) as session:
         cut_off(session, period, now=max(end, database_now(session)))
@@ -173,7 +174,7 @@ def settle(period: str, end: datetime) -> Closing:
     with open_session(Role.APPROVER) as session:
         approve(session, period, checker="chen", content_sha256=draft.sha256, accepted=looked_at(draft))
     with open_session(Role.SETTLEMENT) as session:
-        closing = close(session, period, actor="mara")
+        closing = close(session, period, actor="mara", progress=progress)
     assert (closing.totals, closing.differences) == (expected.totals, expected.differences)
     return closing
 
