@@ -207,7 +207,7 @@ def read_correction(correction: CorrectionId) -> CorrectionAnswer:
     **allowing("runs:approve", problems=(404, 409, 422)),
     summary="Approve a correction",
 )
-def approve_one(asker: Asker, correction: CorrectionId, seen: ApproveCorrection) -> CorrectionAnswer:
+def approve_what_was_seen(asker: Asker, correction: CorrectionId, seen: ApproveCorrection) -> CorrectionAnswer:
     """Approve a correction that another person proposed: the next period that is cut off applies it."""
     with acting(Role.APPROVER) as opened:
         approve_correction(
@@ -224,7 +224,7 @@ def approve_one(asker: Asker, correction: CorrectionId, seen: ApproveCorrection)
     **allowing("runs:write", problems=(404, 409, 422)),
     summary="Withdraw a correction",
 )
-def withdraw_one(asker: Asker, correction: CorrectionId, given: WithdrawCorrection) -> CorrectionAnswer:
+def withdraw(asker: Asker, correction: CorrectionId, given: WithdrawCorrection) -> CorrectionAnswer:
     """Withdraw a correction that no close has applied."""
     with session(Role.SETTLEMENT) as opened:
         return _answer(withdraw_correction(opened, correction, actor=asker.username, reason=given.reason))
