@@ -94,6 +94,8 @@ def review(period_id: PeriodId) -> None:
     show_gates(draft.gates)
     show(f"calculated by {draft.calculated_by}; digest {draft.sha256.hex()}")
     accept = "".join(f' --accept {gate.name}="REASON"' for gate in draft.gates if not gate.passed)
+    if accept:
+        accept = f" --gates {draft.gates_sha256.hex()[:12]}{accept}"
     show(f"next: `royalty period approve {period_id} {draft.sha256.hex()[:12]}{accept}`")
 
 
@@ -107,6 +109,12 @@ def approve_command(
         list[str] | None,
         typer.Option(metavar="GATE=REASON", help="Let what a gate found pass, and say why. May be repeated."),
     ] = None,
+    gates: Annotated[
+        str,
+        typer.Option(
+            help="The digest of what the gates found, as the review shows it: needed with --accept."
+        ),
+    ] = "",
 ) -> None:
     """Approve exactly the calculation that was reviewed; never one's own."""
     checker = operator("runs:approve").username
@@ -118,7 +126,7 @@ def approve_command(
                 f'{given!r} accepts nothing: write the gate, =, and why, as in negative_balances="a refund"'
             )
         accepted[gate] = reason
-    approve_draft(period_id, checker, digest, accepted)
+    approve_draft(period_id, checker, digest, accepted, gates)
     show(f"period {period_id} is approved by {checker}; next: `royalty period close {period_id}`")
 
 
@@ -162,13 +170,27 @@ def hand_in(period_id: str, actor: str) -> Draft:
 
 
 def approve_draft(
-    period_id: str, checker: str, digest: str, accepted: Mapping[str, str] | None = None
+    period_id: str,
+    checker: str,
+    digest: str,
+    accepted: Mapping[str, str] | None = None,
+    gates_digest: str = "",
 ) -> None:
-    """Approve the draft whose digest begins so, and accept what gates found, each with a reason."""
+    """Approve the draft whose digest begins so, and accept what its gates found, each with a reason."""
+
+    def seen(sha256: bytes, beginning: str) -> bytes:
+        return sha256 if len(beginning) >= 12 and sha256.hex().startswith(beginning.lower()) else b""
+
     with session(Role.APPROVER) as opened:
         draft = draft_of(opened, period_id)
-        seen = draft.sha256 if len(digest) >= 12 and draft.sha256.hex().startswith(digest.lower()) else b""
-        approve(opened, period_id, checker=checker, content_sha256=seen, accepted=accepted)
+        approve(
+            opened,
+            period_id,
+            checker=checker,
+            content_sha256=seen(draft.sha256, digest),
+            accepted=accepted,
+            gates_sha256=seen(draft.gates_sha256, gates_digest),
+        )
 
 
 def close_period(period_id: str, actor: str) -> Closing:

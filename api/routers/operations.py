@@ -131,6 +131,7 @@ class DraftAnswer(BaseModel):
     calculated_by: str
     totals: TotalsAnswer
     gates: list[GateAnswer]
+    gates_sha256: str = Field(description="What a checker names who accepts what a gate found.")
 
 
 class Approve(BaseModel):
@@ -154,6 +155,11 @@ class Approve(BaseModel):
             examples=[{"negative_balances": "a refund after the payout"}],
         ),
     ]
+    gates_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        default=None,
+        description="The draft's, as you have seen it: needed with `accepted`.",
+        examples=["ab" * 32],
+    )
 
 
 class ApprovalAnswer(BaseModel):
@@ -363,6 +369,7 @@ def approve_period(asker: Asker, period: PeriodId, seen: Approve) -> ApprovalAns
             checker=asker.username,
             content_sha256=bytes.fromhex(seen.content_sha256),
             accepted=seen.accepted,
+            gates_sha256=bytes.fromhex(seen.gates_sha256) if seen.gates_sha256 else None,
         )
         return ApprovalAnswer(
             subject=found.subject,
@@ -595,6 +602,7 @@ def _draft(draft: Draft) -> DraftAnswer:
         calculated_by=draft.calculated_by,
         totals=_totals(draft.totals),
         gates=_gates(draft.gates),
+        gates_sha256=draft.gates_sha256.hex(),
     )
 
 

@@ -22,7 +22,8 @@ from settlement.periods.totals import RunTotals, collect_totals
 class Draft:
     """A calculation under review. ``sha256`` is what is approved: of the inputs, every line and every summary.
 
-    What its gates found is no part of it: an account that is changed after the approval does not undo that.
+    What its gates found is no part of it: an account that is changed after the approval does not undo that. Who accepts
+    a finding names ``gates_sha256`` as well: calculated again, the same draft may have found something else.
     """
 
     period_id: str
@@ -31,6 +32,11 @@ class Draft:
     totals: RunTotals
     calculated_by: str
     gates: tuple[Gate, ...]
+
+    @property
+    def gates_sha256(self) -> bytes:
+        """Digest of what its gates found."""
+        return hashlib.sha256(rfc8785.dumps({gate.name: gate.document() for gate in self.gates})).digest()
 
 
 def calculate(session: Session, period_id: str, *, actor: str, progress: Progress | None = None) -> Draft:
@@ -139,6 +145,7 @@ def approve(
     checker: str,
     content_sha256: bytes,
     accepted: Mapping[str, str] | None = None,
+    gates_sha256: bytes | None = None,
 ) -> Approval:
     """Approve the draft that is in review.
 
@@ -148,11 +155,12 @@ def approve(
         checker: the authenticated person; never the maker.
         content_sha256: digest of the draft that the checker has looked at (`Draft.sha256`).
         accepted: why the findings of a gate may pass, by the gate's name; needed for each that found something.
+        gates_sha256: digest of the findings that she has looked at (`Draft.gates_sha256`); needed to accept any.
 
     Raises:
         Refused: the checker is the maker, or a gate that must hold does not.
-        Conflict: the period is not in review, its draft is another by now, or a gate found something that is not
-            accepted.
+        Conflict: the period is not in review, its draft or what its gates found is another by now, or a gate found
+            something that is not accepted.
         Invalid: a gate is accepted that found nothing, or without a reason.
     """
     period = session.get(Period, period_id, populate_existing=True)
@@ -165,6 +173,11 @@ def approve(
         raise Conflict(f"period {period_id} was calculated again since you looked at it: look again")
     if draft.calculated_by == checker:
         raise Refused(f"{checker} has calculated period {period_id}: another person must approve it")
+    if accepted and draft.gates_sha256 != gates_sha256:
+        raise Conflict(
+            f"the gates of period {period_id} did not find what you accept: look again (`royalty period review"
+            f" {period_id}`)"
+        )
     _accept(session, draft, checker, accepted or {})
     approval = Approval(
         kind="period",

@@ -863,8 +863,7 @@ class TwoYears:
                 opened,
                 period,
                 checker="chen",
-                content_sha256=draft.sha256,
-                accepted=looked_at(draft),
+                **looked_at(draft),
             )
         with session(Role.SETTLEMENT) as opened:
             close(opened, period, actor="mara")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from math import factorial
+from typing import TypedDict
 
 import pytest
 from sqlalchemy import select
@@ -156,9 +157,18 @@ def sell(names: list[str]) -> None:
         }
 
 
-def looked_at(draft: Draft) -> dict[str, str]:
-    """What a checker accepts who accepts whatever the gates found."""
-    return {gate.name: "looked at" for gate in draft.gates if not gate.passed}
+class LookedAt(TypedDict):
+    """What a checker says who accepts whatever the gates found."""
+
+    content_sha256: bytes
+    accepted: dict[str, str]
+    gates_sha256: bytes
+
+
+def looked_at(draft: Draft) -> LookedAt:
+    """The digests of a draft, and a word for each gate that found something."""
+    accepted = {gate.name: "looked at" for gate in draft.gates if not gate.passed}
+    return {"content_sha256": draft.sha256, "accepted": accepted, "gates_sha256": draft.gates_sha256}
 
 
 def settle(period: str, end: datetime, progress: Progress | None = None) -> Closing:
@@ -172,7 +182,7 @@ def settle(period: str, end: datetime, progress: Progress | None = None) -> Clos
     with open_session(Role.SETTLEMENT) as session:
         submit(session, period)
     with open_session(Role.APPROVER) as session:
-        approve(session, period, checker="chen", content_sha256=draft.sha256, accepted=looked_at(draft))
+        approve(session, period, checker="chen", **looked_at(draft))
     with open_session(Role.SETTLEMENT) as session:
         closing = close(session, period, actor="mara", progress=progress)
     assert (closing.totals, closing.differences) == (expected.totals, expected.differences)
@@ -184,7 +194,7 @@ def settle_in(session: Session, period: str, now: datetime | None = None) -> Clo
     cut_off(session, period, now=now)
     draft = calculate(session, period, actor="mara")
     submit(session, period)
-    approve(session, period, checker="chen", content_sha256=draft.sha256, accepted=looked_at(draft))
+    approve(session, period, checker="chen", **looked_at(draft))
     return close(session, period, actor="mara")
 
 

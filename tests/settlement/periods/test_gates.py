@@ -69,7 +69,12 @@ def test_a_period_without_findings_needs_no_word(shop: Session) -> None:
     assert draft_of(shop, PERIOD) == draft
     with pytest.raises(Invalid, match="the gate pending_share found nothing in period 2026-08"):
         approve(
-            shop, PERIOD, checker="chen", content_sha256=draft.sha256, accepted={"pending_share": "no reason"}
+            shop,
+            PERIOD,
+            checker="chen",
+            content_sha256=draft.sha256,
+            accepted={"pending_share": "no reason"},
+            gates_sha256=draft.gates_sha256,
         )
     approve(shop, PERIOD, checker="chen", content_sha256=draft.sha256)
     assert close(shop, PERIOD, actor="mara").gates == draft.gates
@@ -96,13 +101,21 @@ def test_the_checkers_word_is_bound_to_what_was_found(shop: Session) -> None:
     ):
         approve(shop, PERIOD, checker="chen", content_sha256=draft.sha256)
     with pytest.raises(Invalid, match="say why what the gate pending_share found may pass"):
-        approve(shop, PERIOD, checker="chen", content_sha256=draft.sha256, accepted={"pending_share": "  "})
+        approve(
+            shop,
+            PERIOD,
+            checker="chen",
+            content_sha256=draft.sha256,
+            accepted={"pending_share": "  "},
+            gates_sha256=draft.gates_sha256,
+        )
     approve(
         shop,
         PERIOD,
         checker="chen",
         content_sha256=draft.sha256,
         accepted={"pending_share": "the worker was down"},
+        gates_sha256=draft.gates_sha256,
     )
     assert shop.execute(text("SELECT gate, found, reason, checker FROM audit.gate_acceptances")).all() == [
         ("pending_share", 1, "the worker was down", "chen")
@@ -118,11 +131,35 @@ def test_the_checkers_word_is_bound_to_what_was_found(shop: Session) -> None:
     assert find_period(shop, PERIOD).state == "in_review"
 
 
-def change_account(session: Session) -> None:
+def test_nobody_accepts_what_was_found_after_she_looked(shop: Session) -> None:
+    """Calculated again before the approval, the same draft finds another account: it is not what was accepted."""
+    change_account(shop)
+    seen = in_review(shop)
+    assert found(seen) == {"new_bank_details": [("pay-1", 84_000)]}
+    change_account(shop, "DE02500105170137075030")
+    now = calculate(shop, PERIOD, actor="mara")
+    submit(shop, PERIOD)
+    assert now.sha256 == seen.sha256 and len(found(now)["new_bank_details"]) == 2
+    word = {"new_bank_details": "pay-1 said so on the telephone"}
+    for gates_sha256 in (seen.gates_sha256, None):
+        with pytest.raises(Conflict, match="the gates of period 2026-08 did not find what you accept"):
+            approve(
+                shop,
+                PERIOD,
+                checker="chen",
+                content_sha256=seen.sha256,
+                accepted=word,
+                gates_sha256=gates_sha256,
+            )
+    assert shop.execute(text("SELECT * FROM audit.gate_acceptances")).all() == []
+
+
+def change_account(session: Session, another: str = "no other account") -> None:
     load_terms(
         session,
         CATALOGUE.replace("DE02120300000000202051", "DE02100500000054540402")
         .replace("BYLADEM1001", "BELADEBEXXX")
+        .replace(another, "DE02100500000054540402")
         .replace("zone: UTC", 'zone: UTC\n  pending_limit: "5"'),
     )
 
@@ -229,7 +266,12 @@ def test_nobody_accepts_what_must_hold(shop: Session) -> None:
                            ' "amount": "0.000001", "note": "gone"}]}'})  # fmt: skip
     with pytest.raises(Refused, match="gate continuity found 1 in period 2026-08, first pay-1: gone; nobody"):
         approve(
-            shop, PERIOD, checker="chen", content_sha256=draft.sha256, accepted={"continuity": "never mind"}
+            shop,
+            PERIOD,
+            checker="chen",
+            content_sha256=draft.sha256,
+            accepted={"continuity": "never mind"},
+            gates_sha256=draft_of(shop, PERIOD).gates_sha256,
         )
     shop.execute(text("UPDATE settlement.run_draft SET gates = '{}'"))
     with pytest.raises(Conflict, match="was calculated before there were gates: calculate it again"):
