@@ -11,9 +11,12 @@ from cli.operator import operator
 from cli.screen import percent, show, table
 from database.engine import session
 from database.roles import Role
-from settlement.catalogue import catalogue_rows, catalogue_terms
+from settlement.catalogue import Term, TermVersion, catalogue_rows, term_versions
 from settlement.catalogue_file import InvalidCatalogue, load_catalogue
 from settlement.suspense import unclaimed_artists
+
+VERSIONS_READ = 1_000
+"""Versions of a term that are asked for at a time."""
 
 group = typer.Typer(no_args_is_help=True, help="Artists, payees, contracts, rate cards, platform terms.")
 
@@ -62,13 +65,13 @@ def show_catalogue() -> None:
 @group.command()
 def terms() -> None:
     """Show every version of every term: from when until when, what it says, who recorded it and why."""
-    with session(Role.SETTLEMENT) as opened:
-        found = catalogue_terms(opened)
-    for title, versions in (
-        ("Platform", found.platform),
-        ("Rate cards", found.rate_cards),
-        ("Contracts", found.contracts),
-    ):
+    for term in Term:
+        versions: list[TermVersion] = []
+        with session(Role.SETTLEMENT) as opened:
+            while page := term_versions(
+                opened, term, after=versions[-1].id if versions else 0, limit=VERSIONS_READ
+            ):
+                versions += page
         rows = [
             (
                 version.thing,
@@ -78,8 +81,9 @@ def terms() -> None:
                 version.actor,
                 version.reason,
             )
-            for version in versions
+            for version in sorted(versions, key=lambda version: (version.thing, version.valid_from))
         ]
+        title = term.value.replace("_", " ").capitalize()
         show(table(title, ("id", "valid from", "until", "says", "recorded by", "why"), rows))
 
 

@@ -96,6 +96,10 @@ def register_method(
     minimum_fidelity: Annotated[
         str | None, typer.Option(help="Images whose file is less like our render pay nobody: 0.95.")
     ] = None,
+    recognition: Annotated[
+        str | None,
+        typer.Option(help="Terms by which a name counts as known: names-1; none: every name counts."),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Seeds of a sampled image, the logged one included.")
     ] = None,
@@ -137,7 +141,11 @@ def register_method(
     model = configured_model()
     with session(Role.ATTRIBUTION) as opened:
         base = named_method(opened, model, like.value)
-        changes = {field: value for field, value in given.items() if value is not None}
+        changes: dict[str, str | int | None] = {
+            field: value for field, value in given.items() if value is not None
+        }
+        if recognition is not None:
+            changes["recognition"] = None if recognition == "none" else recognition
         method, method_id = record(opened, model, name, base, changes)
         levels = placebo_levels(opened, method_id, model.weights_sha256)
     typer.echo(f"{method.name}  {method.sha256.hex()}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import text
@@ -47,6 +48,7 @@ def catalogue_rows(session: Session) -> list[CatalogueRow]:
 class TermVersion:
     """One version of a term: of which thing, from when until when, what it says, who recorded it, why and when."""
 
+    id: int
     thing: str
     valid_from: datetime
     valid_to: datetime | None
@@ -57,42 +59,60 @@ class TermVersion:
     recorded_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Catalogue:
-    """Every version of every term, by thing and start."""
+class Term(StrEnum):
+    """What there are versions of."""
 
-    platform: list[TermVersion]
-    rate_cards: list[TermVersion]
-    contracts: list[TermVersion]
-
-
-def catalogue_terms(session: Session) -> Catalogue:
-    """Every version of the platform's terms, rate cards and contracts. Ids only: no names, no accounts."""
-    return Catalogue(*(_versions(session, *parts) for parts in _TERMS))
+    PLATFORM = "platform"
+    RATE_CARDS = "rate_cards"
+    CONTRACTS = "contracts"
+    TAX_PROFILES = "tax_profiles"
+    RESERVES = "reserves"
+    FX_RATES = "fx_rates"
 
 
-def _versions(session: Session, table: str, thing: str, says: str) -> list[TermVersion]:
+def term_versions(session: Session, term: Term, *, after: int = 0, limit: int) -> list[TermVersion]:
+    """Versions of one kind of term in the order in which they were recorded. Ids only: no names, no accounts.
+
+    Args:
+        session: the caller's transaction.
+        term: which kind.
+        after: `TermVersion.id` of the last one of the page before.
+        limit: how many at most.
+    """
+    table, thing, says = _TERMS[term]
     rows = session.execute(
         text(
             f"""
-            SELECT {thing}, valid_from, lead(valid_from) OVER (PARTITION BY {thing} ORDER BY valid_from), {says},
-                   actor, reason, recorded_at
-            FROM {table} AS v ORDER BY {thing} COLLATE "C", valid_from
+            SELECT v.id, {thing}, v.valid_from,
+                   (SELECT min(n.valid_from) FROM {table} AS n
+                    WHERE {_same(thing)} AND n.valid_from > v.valid_from),
+                   {says}, v.actor, v.reason, v.recorded_at
+            FROM {table} AS v WHERE v.id > :after ORDER BY v.id LIMIT :limit
             """  # noqa: S608  (made of constants)
-        )
+        ),
+        {"after": after, "limit": limit},
     )
     return [TermVersion(*row) for row in rows]
 
 
-_RECORD = "to_jsonb(v) - '{id,valid_from,actor,reason,recorded_at}'::text[]".replace("::", "\\:\\:")
-_TERMS = (
-    ("settlement.platform_version", "platform_payee_id", _RECORD),
-    ("settlement.rate_card_version", "rate_card_id", f"jsonb_strip_nulls({_RECORD})"),
-    (
+def _same(thing: str) -> str:
+    """SQL: `n` is a version of the same thing as `v`."""
+    return f"{thing.replace('v.', 'n.')} = {thing}"
+
+
+_RECORD = "jsonb_strip_nulls(to_jsonb(v) - '{id,valid_from,actor,reason,recorded_at}'\\:\\:text[])"
+# The table, what its versions are of, and what one says.
+_TERMS = {
+    Term.PLATFORM: ("settlement.platform_version", "v.platform_payee_id", _RECORD),
+    Term.RATE_CARDS: ("settlement.rate_card_version", "v.rate_card_id", _RECORD),
+    Term.CONTRACTS: (
         "settlement.contract_version",
-        "artist_id",
-        "jsonb_build_object('contract', contract_id, 'status', status, 'splits', ("
+        "v.artist_id",
+        "jsonb_build_object('contract', v.contract_id, 'status', v.status, 'splits', ("
         " SELECT jsonb_object_agg(s.payee_id, s.share_ppb) FROM settlement.contract_split AS s"
         " WHERE s.contract_version_id = v.id))",
     ),
-)
+    Term.TAX_PROFILES: ("settlement.tax_profile_version", "v.payee_id", _RECORD),
+    Term.RESERVES: ("settlement.reserve_version", "v.payee_id", _RECORD),
+    Term.FX_RATES: ("settlement.fx_rate", "v.source_currency || '/' || v.target_currency", _RECORD),
+}

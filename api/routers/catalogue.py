@@ -1,6 +1,7 @@
 """The catalogue over HTTP: operators maintain terms; anybody may read which artists are looked for."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -8,10 +9,11 @@ from pydantic import BaseModel, Field
 
 from api.access import Asker, allowing
 from api.limits import AttemptLimit, address_group
+from api.pages import After, Limit, Page, next_cursor, position
 from api.problems import documented
 from database.engine import session
 from database.roles import Role
-from settlement.catalogue import Catalogue, catalogue_terms
+from settlement.catalogue import Term, term_versions
 from settlement.catalogue_file import load_catalogue
 from settlement.suspense import unclaimed_artists
 
@@ -40,6 +42,24 @@ class CatalogueOutcome(BaseModel):
     written: dict[str, int] = Field(examples=[{"artists": 1}])
 
 
+class TermAnswer(BaseModel):
+    """One version of a term."""
+
+    thing: str = Field(
+        description="What it is of: rate card, artist, payee, platform or pair of currencies.",
+        examples=["art-9"],
+    )
+    valid_from: datetime
+    valid_to: datetime | None = Field(description="The next version's start; null: it is the last.")
+    says: dict[str, Any] = Field(
+        description="Shares in billionths, amounts in millionths.",
+        examples=[{"contract": "c-3", "status": "active", "splits": {"pay-1": 1_000_000_000}}],
+    )
+    actor: str
+    reason: str
+    recorded_at: datetime
+
+
 class UnclaimedAnswer(BaseModel):
     """An artist with royalties and without a contract."""
 
@@ -66,11 +86,33 @@ def load_document(asker: Asker, document: CatalogueDocument) -> CatalogueOutcome
     return CatalogueOutcome(written={name: count for name, count in asdict(report).items() if count})
 
 
-@router.get("/v1/catalogue", **allowing("catalogue:write"), summary="Read the terms")
-def read_catalogue() -> Catalogue:
-    """Every version of every term, with who recorded it and why; no personal data."""
+@router.get(
+    "/v1/catalogue/{term}",
+    **allowing("catalogue:write", problems=(422,)),
+    summary="Read the terms, page by page",
+)
+def list_terms(
+    request: Request, response: Response, asker: Asker, term: Term, limit: Limit = 100, cursor: After = None
+) -> Page[TermAnswer]:
+    """Every version of one kind of term as it was recorded, with who recorded it and why; no personal data."""
     with session(Role.SETTLEMENT) as opened:
-        return catalogue_terms(opened)
+        found = term_versions(opened, term, after=position(cursor) or 0, limit=limit + 1)
+    page = found[:limit]
+    return Page(
+        items=[
+            TermAnswer(
+                thing=version.thing,
+                valid_from=version.valid_from,
+                valid_to=version.valid_to,
+                says=dict(version.says),
+                actor=version.actor,
+                reason=version.reason,
+                recorded_at=version.recorded_at,
+            )
+            for version in page
+        ],
+        next=next_cursor(request, response, page[-1].id if len(found) > limit else None),
+    )
 
 
 @router.get("/v1/unclaimed", responses=documented(422, 429), summary="Artists we owe and cannot pay")

@@ -36,7 +36,10 @@ def test_terms_are_kept_over_http(client: TestClient, login) -> None:
     assert send(rate_cards=[card | {"valid_from": "2026-11-01"}])[0] == 409
     assert send(rate_cards=[card | {"valid_from": "2026-12-01"}])[1] == {"written": {"rate_cards": 1}}
 
-    terms = client.get("/v1/catalogue", headers=dora).json()
+    terms = {
+        term: client.get(f"/v1/catalogue/{term}", headers=dora).json()["items"]
+        for term in ("contracts", "rate_cards", "platform")
+    }
     assert [
         (v["thing"], v["says"], v["actor"], v["reason"]) for v in terms["contracts"] if v["thing"] == "art-3"
     ] == [
@@ -51,6 +54,38 @@ def test_terms_are_kept_over_http(client: TestClient, login) -> None:
     assert (first["valid_to"], second["valid_to"]) == (second["valid_from"], None)
     assert (first["says"]["rate_ppb"], second["says"]["rate_ppb"]) == (300_000_000, 310_000_000)
     assert terms["platform"][0]["says"]["default_rate_card_id"] == "standard-1"
+    page = client.get("/v1/catalogue/rate_cards", headers=dora, params={"limit": 1}).json()
+    assert page["items"] == [first] and page["next"]
+    page = client.get(
+        "/v1/catalogue/rate_cards", headers=dora, params={"limit": 1, "cursor": page["next"]}
+    ).json()
+    assert page == {"items": [second], "next": None}
+
+
+def test_money_terms_are_read_as_they_were_sent(client: TestClient, login) -> None:
+    with session(Role.ADMIN) as opened:
+        write_books(opened)
+    dora = login("dora", ["catalogue:write"])
+    sent = {
+        "tax_profiles": [
+            {"payee": "pay-1", "valid_from": "2026-12-01", "rate": "0", "territories": {"US": "15"}},
+            {"payee": "pay-1", "valid_from": "2027-01-01", "rate": "5"},
+        ],
+        "reserves": [{"payee": "pay-1", "valid_from": "2026-12-01", "rate": "10", "release": {"3": "100"}}],
+        "fx_rates": [
+            {"from": "USD", "to": "EUR", "valid_from": "2026-12-30", "rate": "0.8612", "source": "ECB"}
+        ],
+    }
+    answer = client.post("/v1/catalogue", headers=dora, json={"reason": "signed", "catalogue": sent})
+    assert answer.status_code == 200, answer.text
+    read = {term: client.get(f"/v1/catalogue/{term}", headers=dora).json()["items"] for term in sent}
+    first, second = read["tax_profiles"]
+    assert (first["thing"], first["valid_to"], second["valid_to"]) == ("pay-1", second["valid_from"], None)
+    assert first["says"]["rates"] == {"US": 150_000_000} and second["says"]["default_ppb"] == 50_000_000
+    assert read["reserves"][0]["says"]["release"] == {"3": 1_000_000_000}
+    [rate] = read["fx_rates"]
+    assert (rate["thing"], rate["says"]["rate_trillionths"]) == ("USD/EUR", 861_200_000_000)
+    assert client.get("/v1/catalogue/payees", headers=dora).status_code == 422
 
 
 def test_everybody_may_read_whom_we_look_for_but_not_how_much_they_have(

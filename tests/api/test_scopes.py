@@ -34,7 +34,7 @@ NEEDS: dict[str, set[str]] = {
     "POST /v1/images": {"images:write"},
     "POST /v1/sales": {"sales:write"},
     "POST /v1/catalogue": {"catalogue:write"},
-    "GET /v1/catalogue": {"catalogue:write"},
+    "GET /v1/catalogue/{term}": {"catalogue:write"},
     "POST /v1/refunds": {"sales:write"},
     "GET /v1/me": set(SCOPES),
     "GET /v1/balances": {"statements:read"},
