@@ -33,6 +33,11 @@ _READ_PAYOUTS = {"payouts:write", "payouts:approve"}
 NEEDS: dict[str, set[str]] = {
     "POST /v1/images": {"images:write"},
     "POST /v1/sales": {"sales:write"},
+    "POST /v1/corrections": {"runs:write"},
+    "GET /v1/corrections": {"runs:write", "runs:approve"},
+    "GET /v1/corrections/{correction}": {"runs:write", "runs:approve"},
+    "POST /v1/corrections/{correction}/approve": {"runs:approve"},
+    "POST /v1/corrections/{correction}/withdraw": {"runs:write"},
     "POST /v1/catalogue": {"catalogue:write"},
     "GET /v1/catalogue/{term}": {"catalogue:write"},
     "POST /v1/refunds": {"sales:write"},
