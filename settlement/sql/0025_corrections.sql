@@ -412,5 +412,7 @@ END
 $$;
 GRANT SELECT ON settlement.correction_sale TO portal;
 ALTER TABLE settlement.correction_sale ENABLE ROW LEVEL SECURITY;
+-- Once it is applied: what is only proposed is on no statement.
 CREATE POLICY own ON settlement.correction_sale FOR SELECT TO portal
-    USING (EXISTS (SELECT FROM settlement.royalty_line AS l WHERE l.sale_id = correction_sale.sale_id));
+    USING (EXISTS (SELECT FROM settlement.royalty_line AS l WHERE l.sale_id = correction_sale.sale_id
+                   AND l.correction_id = correction_sale.correction_id));

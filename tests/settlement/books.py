@@ -38,6 +38,7 @@ from settlement.periods.models import (
     RunDraft,
     SaleSlice,
 )
+from settlement.periods.totals import RunTotals
 from settlement.rates import PlatformVersion, RateCardVersion
 from settlement.sale_journals import post_refunds, post_sales
 from settlement.sales import Refund, Sale
@@ -413,7 +414,7 @@ def close_period(session: Session, period: str) -> None:
             period_id=period,
             inputs_sha256=digest(f"inputs {period}"),
             draft_sha256=draft,
-            totals={},
+            totals=RunTotals(period, 0, 0, 0, 0, 0, 0, (), ()).document(),
             calculated_by="ann",
             gates={name: Gate(name, False, 0, ()).document() for name in GATES},
         )
@@ -432,7 +433,7 @@ def close_period(session: Session, period: str) -> None:
             inputs_sha256=digest(f"inputs {period}"),
             draft_sha256=draft,
             approval_id=approval.id,
-            totals={},
+            totals=RunTotals(period, 0, 0, 0, 0, 0, 0, (), ()).document(),
             closed_by="ann",
             code_version="test",
         )

@@ -156,6 +156,30 @@ def test_a_better_method_moves_money_in_the_next_period(august: Session) -> None
     assert [result.name for result in report.results if not result.ok] == []
 
 
+def test_a_payee_sees_what_was_applied_and_not_what_is_proposed(august: Session) -> None:
+    august.execute(
+        text(
+            "WITH u AS (INSERT INTO access.\"user\" (username, password_hash, scopes) VALUES ('lu', 'x', '{}')"
+            " RETURNING id), a AS (INSERT INTO access.payee_access (user_id, payee_id) SELECT id, 'pay-2' FROM u)"
+            " SELECT set_config('app.user_id', id::text, true) FROM u"
+        )
+    )
+
+    def seen() -> list[str]:
+        with august.begin_nested() as savepoint:
+            august.execute(text("SET LOCAL ROLE portal"))
+            found = august.scalars(text("SELECT correction_id FROM settlement.correction_sale")).all()
+            savepoint.rollback()
+        return list(found)
+
+    attribute(august, "img", SECOND, by="exact-2")
+    propose_reattribution(august, "better", "exact-2", actor="mara", reason="exact-2")
+    agree(august, "better")
+    assert seen() == []
+    settle_in(august, "2026-09")
+    assert seen() == ["better"]
+
+
 def test_only_another_person_approves_what_she_has_seen(august: Session) -> None:
     attribute(august, "img", SECOND, by="exact-2")
     found = propose_reattribution(august, "better", "exact-2", actor="mara", reason="exact-2")

@@ -3,6 +3,7 @@
 # ruff: noqa: E501  (SQL stays in one piece)
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -10,9 +11,13 @@ from sqlalchemy import text
 
 from database.engine import conninfo, session
 from database.roles import Role
+from settlement.corrections.decisions import approve_correction
+from settlement.corrections.proposal import propose_reattribution
 from settlement.ledger.log import append
 from tests.settlement.books import write_books
+from tests.settlement.events import attribute
 from tests.settlement.ledger.attacks.bench import Connection, without
+from tests.settlement.periods.conftest import settle_in
 
 USERS = {
     "pay-1": ("pay-2", "pay-dev", "art-2", "art-3"),
@@ -42,6 +47,12 @@ def _books(module_database: str) -> None:
         write_books(own)
         issued = own.execute(text("SELECT 'statement', statement_id, sha256 FROM settlement.statement")).all()
         append(own, [(kind, statement, sha256) for kind, statement, sha256 in issued])
+        # Of one sale both artists have lines, of the other one of them.
+        attribute(own, "img-1", {"C": 500_000_000, "art-1": 300_000_000, "art-2": 200_000_000}, by="exact-2")
+        attribute(own, "img-3", {"C": 500_000_000, "art-2": 500_000_000}, by="exact-2")
+        proposed = propose_reattribution(own, "better", "exact-2", actor="ann", reason="x").correction
+        approve_correction(own, "better", checker="bea", content_sha256=proposed.content_sha256)
+        settle_in(own, "2026-12", datetime(2100, 1, 1, tzinfo=UTC))
     with psycopg.connect(conninfo(Role.ADMIN)) as connection:
         for payee in PAYEES:
             connection.execute(
