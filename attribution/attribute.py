@@ -37,6 +37,7 @@ from attribution.render import (
     initial_latents,
     is_deterministic,
     latents_sha256,
+    return_freed_memory,
 )
 from attribution.results import FurtherSeed, ImageResult, MeasuredCoalition
 from attribution.seeds import further_seeds, plays_further_seeds, prompt_shares
@@ -329,33 +330,35 @@ class Attributor:
         }
 
     def _played_together(self, bucket: int, plays: Sequence[_Play]) -> dict[int, list[_Table] | Fails]:
+        found: dict[int, list[_Table] | Fails] = {}
+        again: list[list[_Play]] | None = None
         try:
             return {tables[0].play.image.id: tables for tables in self._tables(bucket, plays)}
         except _BrokenImagesError as broken:
-            found: dict[int, list[_Table] | Fails] = {
-                image_id: Fails("a coalition's picture is not finite: an overflow, or damaged weights")
-                for image_id in broken.image_ids
-            }
-            return found | self._played([play for play in plays if play.image.id not in broken.image_ids])
+            found = dict.fromkeys(
+                broken.image_ids,
+                Fails("a coalition's picture is not finite: an overflow, or damaged weights"),
+            )
+            again = [[play for play in plays if play.image.id not in broken.image_ids]]
         except Exception as error:
-            if is_out_of_memory(error):
-                return self._without_memory(bucket, plays, error)
-            if len(plays) == 1:
-                return {plays[0].image.id: _failure(plays[0].image, error)}
-            # One of them is to blame; alone, the others are done.
-            return {key: found for play in plays for key, found in self._played([play]).items()}
+            if not is_out_of_memory(error):
+                if len(plays) == 1:
+                    return {plays[0].image.id: _failure(plays[0].image, error)}
+                # One of them is to blame; alone, the others are done.
+                again = [[play] for play in plays]
+        # Only here, where the exception is gone: its traceback held all that the failed batch had in memory.
+        if again is None:
+            return self._without_memory(bucket, plays)
+        for some in again:
+            found |= self._played(some)
+        return found
 
-    def _without_memory(
-        self, bucket: int, plays: Sequence[_Play], error: Exception
-    ) -> dict[int, list[_Table] | Fails]:
+    def _without_memory(self, bucket: int, plays: Sequence[_Play]) -> dict[int, list[_Table] | Fails]:
         """After memory ran out: sizes apart, each with the next bucket that the method lists, if it lists one.
 
         How much memory a batch takes depends on bucket and size alone, not on how many images there are.
         """
-        # What the failed batch held is held by its traceback.
-        error.__traceback__ = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        return_freed_memory()
         sizes: dict[tuple[int, int], list[_Play]] = defaultdict(list)
         for play in plays:
             sizes[play.image.width, play.image.height].append(play)

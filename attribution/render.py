@@ -422,3 +422,15 @@ def _keep_freed_memory() -> None:
     if set_option is not None:
         set_option(_M_MMAP_THRESHOLD, 32 << 20)  # glibc's highest
         set_option(_M_TRIM_THRESHOLD, 1 << 30)
+
+
+def return_freed_memory() -> None:
+    """Give what was freed back to the device and the system: kept for batches of one shape, it may not fit another's.
+
+    Where the C library knows no such wish, it keeps its part.
+    """
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -1,13 +1,16 @@
 """A batch of images: each gets its own outcome, and the same one whatever it is batched with."""
 
 import hashlib
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Picture
 
 from attribution.attribute import Attributor, Catalogue, Fails, Outcome, Waits
@@ -19,7 +22,7 @@ from attribution.method import MethodVersion, quick_method
 from attribution.name_index import NameIndex
 from attribution.pictures import store_picture
 from attribution.pipeline import Model
-from attribution.render import RenderRequest, initial_latents, latents_sha256
+from attribution.render import BrokenPictures, RenderRequest, initial_latents, latents_sha256
 from attribution.results import ImageResult
 from attribution.shapley import SHARE_SCALE, PlaceboLevel, UnattributedReason
 
@@ -205,6 +208,29 @@ def test_an_image_that_breaks_the_render_fails_alone(tiny: Model, method: Method
     outcomes = attributor.attribute([image(tiny, number) for number in (1, 2, 3)], CATALOGUE, LEVELS)
     assert isinstance(outcomes[1], ImageResult) and isinstance(outcomes[3], ImageResult)
     assert outcomes[2] == Fails("RuntimeError while it was attributed; the worker's log has the place")
+
+
+@pytest.mark.parametrize("fault", [MemoryError, RuntimeError, partial(BrokenPictures, [0])])
+def test_what_a_failed_batch_held_is_gone_before_its_images_are_tried_again(
+    tiny: Model, method: MethodVersion, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Exception]
+) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+    measure = Measurer.measure
+
+    def fails_once(measurer: Measurer, requests: Sequence[RenderRequest]) -> list[Measurement]:
+        if held:
+            alive.append(held[0]() is not None)
+            return measure(measurer, requests)
+        batch = torch.zeros(1)
+        held.append(weakref.ref(batch))
+        raise fault()
+
+    monkeypatch.setattr(Measurer, "measure", fails_once)
+    attributor = Attributor(tiny, replace(method, buckets=(8, 2)))
+    outcomes = attributor.attribute([image(tiny, number) for number in (1, 2)], CATALOGUE, LEVELS)
+    assert isinstance(outcomes[2], ImageResult)
+    assert alive and not any(alive)
 
 
 def test_more_players_than_the_method_plays_wait(tiny: Model, method: MethodVersion) -> None:

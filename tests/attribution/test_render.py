@@ -1,7 +1,9 @@
 """The render engine: the same pictures as diffusers' own pipeline, no forward too many, no neighbour felt."""
 
 import math
+import resource
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from attribution.render import (
     initial_latents,
     is_deterministic,
     latents_sha256,
+    return_freed_memory,
 )
 from database.errors import Invalid, NotFound
 from tests.attribution.test_game import NamedArtist
@@ -222,3 +225,16 @@ def test_a_batch_without_guidance(tiny: Model) -> None:
     engine = RenderEngine(tiny, bucket=4)
     engine.render([request_for(tiny, "", seed=seed) for seed in range(3)])
     assert (engine.stats.unet_samples, engine.stats.unet_calls) == (9, 3)
+
+
+def test_memory_that_is_kept_for_further_batches_can_be_returned(tiny: Model) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    RenderEngine(tiny)  # has the C library keep what is freed
+    held = [torch.ones(1 << 18) for _ in range(256)]
+    full = resident()
+    del held[:-1]  # the last one lies above the others
+    assert full - resident() < 32 << 20, "255 MiB are free, and kept"
+    return_freed_memory()
+    assert full - resident() > 200 << 20
