@@ -525,12 +525,21 @@ class Attributor:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the device or of this machine: torch says the latter in a message only."""
+    """Whether memory ran out, of the device or of this machine: torch says the latter in a message only.
+
+    Python 3.11 too: where no memory is left for a frame, it calls that an error without an exception.
+    """
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(
+    return isinstance(error, RuntimeError | SystemError) and any(
         sign in str(error)
-        for sign in ("can't allocate memory", "could not create a primitive", "could not create a memory")
+        for sign in (
+            "can't allocate memory",
+            "could not create a primitive",
+            "could not create a memory",
+            "std::bad_alloc",
+            "error return without exception set",
+        )
     )
 
 

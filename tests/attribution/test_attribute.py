@@ -210,9 +210,22 @@ def test_an_image_that_breaks_the_render_fails_alone(tiny: Model, method: Method
     assert outcomes[2] == Fails("RuntimeError while it was attributed; the worker's log has the place")
 
 
-@pytest.mark.parametrize("fault", [MemoryError, RuntimeError, partial(BrokenPictures, [0])])
+@pytest.mark.parametrize(
+    ("fault", "bucket"),
+    [
+        (MemoryError, 2),
+        (partial(RuntimeError, "std::bad_alloc"), 2),
+        (partial(SystemError, "error return without exception set"), 2),
+        (RuntimeError, 8),
+        (partial(BrokenPictures, [0]), 8),
+    ],
+)
 def test_what_a_failed_batch_held_is_gone_before_its_images_are_tried_again(
-    tiny: Model, method: MethodVersion, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], Exception]
+    tiny: Model,
+    method: MethodVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[], Exception],
+    bucket: int,
 ) -> None:
     held: list[weakref.ref[torch.Tensor]] = []
     alive: list[bool] = []
@@ -229,7 +242,7 @@ def test_what_a_failed_batch_held_is_gone_before_its_images_are_tried_again(
     monkeypatch.setattr(Measurer, "measure", fails_once)
     attributor = Attributor(tiny, replace(method, buckets=(8, 2)))
     outcomes = attributor.attribute([image(tiny, number) for number in (1, 2)], CATALOGUE, LEVELS)
-    assert isinstance(outcomes[2], ImageResult)
+    assert isinstance(outcomes[2], ImageResult) and outcomes[2].environment["bucket"] == bucket
     assert alive and not any(alive)
 
 
