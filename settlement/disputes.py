@@ -138,7 +138,9 @@ def open_dispute(
     if line is not None and sale is not None:
         raise Invalid("a dispute is about a line or a sale, not both")
     statement = find_statement(session, statement_id)
-    about, subject = ("line", line) if line is not None else ("sale", sale) if sale else ("statement", None)
+    about, subject = (
+        ("line", line) if line is not None else ("sale", sale) if sale is not None else ("statement", None)
+    )
     if subject is not None and not _has(session, statement_id, about, subject):
         raise NotFound(f"statement {statement_id} has no {about} {subject[:200]}; its lines say what it has")
     until = parse(statement.body.encode())["dispute"]["until"]

@@ -77,6 +77,7 @@ def test_what_cannot_be_disputed(closed: Session) -> None:
         (HERS, "x", {"line": "sale-1/art-1/pay-2"}, NotFound),
         (HERS, "x", {"sale": "sale-3"}, NotFound),
         (HERS, "x", {"sale": "' OR true --"}, NotFound),
+        (HERS, "x", {"sale": ""}, NotFound),
     ):
         with pytest.raises(error):
             open_dispute(closed, statement, words, **about)
