@@ -24,7 +24,7 @@ setup-test: $(VENV)/.installed-test ## install what the tests need as well
 demo: setup ## images, attribution, statements, ledger and payout, end to end (ARGS="--model DIRECTORY" for real weights)
 	@$(BIN)/royalty demo $(ARGS)
 
-serve: setup ## serve the API and the portal (ARGS="--port 8001")
+serve: setup ## serve the API (ARGS="--port 8001")
 	@$(BIN)/royalty serve $(ARGS)
 
 bench: setup ## run every benchmark briefly; one alone: .venv/bin/python -m benchmarks.NAME

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -13,6 +14,7 @@ from database.engine import session
 from database.roles import Role
 from settlement.catalogue import Term, TermVersion, catalogue_rows, term_versions
 from settlement.catalogue_file import InvalidCatalogue, load_catalogue
+from settlement.rates import platform_now
 from settlement.suspense import unclaimed_artists
 
 VERSIONS_READ = 1_000
@@ -64,7 +66,13 @@ def show_catalogue() -> None:
 
 @group.command()
 def terms() -> None:
-    """Show every version of every term: from when until when, what it says, who recorded it and why."""
+    """Show every version of every term: from when until when, what it says, who recorded it and why.
+
+    Days are days in the platform's zone, as the catalogue file has them and `royalty correction propose` takes them.
+    """
+    with session(Role.SETTLEMENT) as opened:
+        platform = platform_now(opened)
+        zone = ZoneInfo("UTC" if platform is None else platform.zone)
     for term in Term:
         versions: list[TermVersion] = []
         with session(Role.SETTLEMENT) as opened:
@@ -75,8 +83,8 @@ def terms() -> None:
         rows = [
             (
                 version.thing,
-                version.valid_from.date(),
-                version.valid_to.date() if version.valid_to else "",
+                version.valid_from.astimezone(zone).date(),
+                version.valid_to.astimezone(zone).date() if version.valid_to else "",
                 json.dumps(version.says, sort_keys=True),
                 version.actor,
                 version.reason,

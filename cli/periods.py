@@ -62,7 +62,8 @@ def open_command(
         period = open_period(
             opened, period_id, cut_off_at=cut_off_at.replace(tzinfo=UTC) if cut_off_at else None
         )
-    show(f"period {period.period_id} is {period.state.replace('_', ' ')}")
+    fixed = f"; its cut-off is {period.cut_off_at:%Y-%m-%d %H:%M} UTC" if period.cut_off_at else ""
+    show(f"period {period.period_id} is {period.state.replace('_', ' ')}{fixed}")
 
 
 @group.command("cut-off")
@@ -85,14 +86,22 @@ def calculate_command(period_id: PeriodId) -> None:
 
 @group.command("review")
 def review(period_id: PeriodId) -> None:
-    """Show what waits for approval, with its digest."""
+    """Show what waits for approval, with its digest; of a period that is approved or closed, what it came to."""
     with session(Role.SETTLEMENT) as opened:
+        period = find_period(opened, period_id)
         draft = draft_of(opened, period_id)
-        last = last_totals(opened, find_period(opened, period_id))
+        last = last_totals(opened, period)
+        state = period.state
     show_totals(draft.totals)
     show_differences(figure_differences(draft.totals, last), differences(draft.totals, last))
     show_gates(draft.gates)
     show(f"calculated by {draft.calculated_by}; digest {draft.sha256.hex()}")
+    if state == "closed":
+        show(f"period {period_id} is closed: nothing is left to approve")
+        return
+    if state == "approved":
+        show(f"approved; next: `royalty period close {period_id}`")
+        return
     accept = "".join(f' --accept {gate.name}="REASON"' for gate in draft.gates if not gate.passed)
     if accept:
         accept = f" --gates {draft.gates_sha256.hex()[:12]}{accept}"

@@ -408,13 +408,17 @@ def _add(session: Session, asked: _Asked, preview: Preview) -> Standing:
 def _method(session: Session, name: str) -> MethodVersionRow:
     """A method version by its name, or by the beginning of its SHA-256."""
     prefix = name.lower() if len(name) >= 8 and set(name.lower()) <= set("0123456789abcdef") else None
+    known = session.scalars(select(MethodVersionRow).order_by(MethodVersionRow.id)).all()
     found = [
         row
-        for row in session.scalars(select(MethodVersionRow).order_by(MethodVersionRow.id))
+        for row in known
         if row.name == name or (prefix is not None and row.sha256.hex().startswith(prefix))
     ]
     if not found:
-        raise NotFound(f"there is no method version {name} (`royalty method show`)")
+        names = ", ".join(dict.fromkeys(row.name for row in known)) or "none"
+        raise NotFound(
+            f"there is no method version {name}; recorded are {names} (`royalty attribution register` adds one)"
+        )
     if len(found) > 1:
         choices = ", ".join(row.sha256.hex()[:12] for row in found)
         raise Invalid(f"{name} stands for {len(found)} method versions: name one by its SHA-256 ({choices})")
@@ -438,7 +442,7 @@ def _version(session: Session, model: Any, named: Any, reference: str) -> Any:
     )
     if found is None:
         raise NotFound(
-            f"there is no version {reference}: write <id>@<first day>, for example standard-1@2026-01-01"
+            f"there is no version {reference}: write <id>@<first day>; `royalty catalogue terms` lists them"
         )
     return found
 

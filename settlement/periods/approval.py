@@ -202,6 +202,8 @@ def _accept(session: Session, draft: Draft, checker: str, accepted: Mapping[str,
                 f"{gate.sentence(draft.period_id)}; nobody can accept that: `royalty verify` finds the cause"
             )
     for name, reason in accepted.items():
+        if name not in GATES:
+            raise Invalid(f"there is no gate {name}: choose from {', '.join(GATES)}")
         if name not in shut:
             raise Invalid(
                 f"the gate {name} found nothing in period {draft.period_id}: there is nothing to accept"

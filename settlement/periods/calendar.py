@@ -78,7 +78,7 @@ def find_period(session: Session, period_id: str, now: datetime | None = None) -
     # In the zone of the newest terms: only to tell whether the month has begun.
     start = _midnight(date(int(match[1]), int(match[2]), 1), _zone(session, moment))
     if start > moment:
-        raise NotFound(f"there is no period {period_id} yet: it begins on {start.date()}")
+        raise NotFound(f"there is no period {period_id} yet: it begins on {period_id}-01")
     made = {period.period_id: period for period in ensure_periods(session, start)}
     if period_id not in made:
         first = session.scalar(select(func.min(Sale.sold_at)))

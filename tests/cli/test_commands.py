@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from database import identity
 from database.engine import embedded_server, session
 from database.roles import Role
 from database.settings import get_settings
+from tests.settlement.periods.conftest import october
 from tests.settlement.test_remittances import withhold
 
 
@@ -105,6 +107,14 @@ def test_a_catalogue_is_loaded_once_and_shown(operator: str) -> None:
     assert "Bruno Keller" in shown
     assert "pay-keller-estate 70.00 %, pay-lucia 30.00 %" in shown
     assert "unclaimed" in shown  # Farid Naseri has no contract
+    # Days as the file has them, in the zone of the platform: in UTC Berlin's first of January begins in December.
+    terms = royalty("catalogue", "terms", COLUMNS="400").stdout
+    assert re.search(r"^standard +\d{4}-\d\d-01 ", terms, re.MULTILINE), terms
+    _one_line(royalty("period", "close", "2199-01"), "it begins on 2199-01-01")
+    opened = royalty(
+        "period", "open", (month := f"{datetime.now(UTC):%Y-%m}"), "--cut-off", "2199-01-03T12:00"
+    )
+    assert opened.stdout == f"period {month} is open; its cut-off is 2199-01-03 12:00 UTC\n"
 
 
 def test_an_import_takes_the_good_lines_and_lists_the_bad(operator: str, tmp_path: Path) -> None:
@@ -135,6 +145,14 @@ def test_withheld_tax_is_remitted_and_shown(operator: str) -> None:
     )
     _one_line(royalty(*given, "1", "--on", "2999-01-01", "--reference", "r"), "in the future")
     assert "US  due 40.00 EUR: withheld 100.00 EUR" in royalty("tax", "due").stdout
+
+
+def test_a_closed_period_is_shown_and_nobody_is_asked_to_approve_it(operator: str) -> None:
+    october()
+    shown = royalty("period", "review", "2026-10")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.endswith("period 2026-10 is closed: nothing is left to approve\n")
+    assert "period approve" not in shown.stdout
 
 
 def test_verify_holds_on_an_empty_database(database: str) -> None:

@@ -220,13 +220,15 @@ def test_what_cannot_be_proposed_says_why(august: Session) -> None:
     attribute(august, "img", FIRST, by="exact-2")
     with pytest.raises(Invalid, match="would change nothing: 1 sales have no result by that method yet"):
         propose_reattribution(august, "same", "exact-2", **by)
-    with pytest.raises(NotFound, match="there is no method version exact-9"):
+    with pytest.raises(NotFound, match="there is no method version exact-9; recorded are exact-1, exact-2"):
         propose_reattribution(august, "new", "exact-9", **by)
     with pytest.raises(NotFound, match="there is no closed period 2026-09"):
         propose_reattribution(august, "new", "exact-2", selection=Selection(periods=["2026-09"]), **by)
     with pytest.raises(NotFound, match="there is no sale in a closed period sale-9"):
         propose_terms(august, "new", selection=Selection(sales=["sale-9"]), **by)
-    with pytest.raises(NotFound, match="there is no version standard-1@2026-08-01"):
+    with pytest.raises(
+        NotFound, match=r"there is no version standard-1@2026-08-01.*`royalty catalogue terms`"
+    ):
         propose_terms(
             august, "new", selection=Selection(sales=["sale-1"]), rate_card="standard-1@2026-08-01", **by
         )

@@ -100,6 +100,15 @@ def test_the_checkers_word_is_bound_to_what_was_found(shop: Session) -> None:
         Conflict, match=r"gate pending_share found 1 in period 2026-08.*--accept pending_share=REASON"
     ):
         approve(shop, PERIOD, checker="chen", content_sha256=draft.sha256)
+    with pytest.raises(Invalid, match="there is no gate pending_shares: choose from conservation, "):
+        approve(
+            shop,
+            PERIOD,
+            checker="chen",
+            content_sha256=draft.sha256,
+            accepted={"pending_shares": "the worker was down"},
+            gates_sha256=draft.gates_sha256,
+        )
     with pytest.raises(Invalid, match="say why what the gate pending_share found may pass"):
         approve(
             shop,
