@@ -414,7 +414,7 @@ def notices(
     for notice in made:
         path = to / f"account-{quote(notice.payee_id, safe='')}-{notice.version}.txt"
         path.write_text(notice.text(), encoding="utf-8")
-    show(f"{len(made)} notices of a changed account, each to the contact before the change: {to}")
+    show(f"{len(made)} notices of a changed account, each to the contacts before the change: {to}")
 
 
 @group.command()

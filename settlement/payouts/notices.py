@@ -1,8 +1,9 @@
-"""Notices of a changed account, to the contact that a payee had before the change: the plain text of a mail.
+"""Notices of a changed account, to the contacts that a payee had before the change: the plain text of a mail.
 
-Who has taken over a payee's mail box or talked an operator into another account changes the contact too: so the old one
-is told. Made from the versions of her details, which nobody can change: the same change gives the same words every
-time, and none are left once she is erased. Accounts are masked.
+Who has taken over a payee's mail box or talked an operator into another account changes the contact too, in the same
+step or some days before: so every contact of the last `CONTACTS_KEPT` is told. Made from the versions of her details,
+which nobody can change: the same change gives the same words every time, and none are left once she is erased. Accounts
+are masked.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from settlement.party import Party
 from settlement.payees import parties_of
 from settlement.rates import platform_at
 
+CONTACTS_KEPT = timedelta(days=90)
+"""For how long before a change of the account a contact must have been given up not to be told of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class AccountNotice:
@@ -25,8 +29,8 @@ class AccountNotice:
     version: int
     """Of her details, the first with the new account."""
     changed_at: datetime
-    contact: Party
-    """As she was known before."""
+    contacts: tuple[Party, ...]
+    """As she was known before, the earliest first."""
     before: str
     """The account, masked."""
     after: str
@@ -36,8 +40,10 @@ class AccountNotice:
 
     def text(self) -> str:
         """The plain text of a mail, or of a letter where no mail address was known."""
-        address = self.contact.address.lines() if self.contact.address else []
-        to = self.contact.email or ", ".join([self.contact.name, *address])
+        contact = self.contacts[0]
+        address = contact.address.lines() if contact.address else []
+        mails = dict.fromkeys(known.email for known in self.contacts if known.email)
+        to = ", ".join(mails or [contact.name, *address])
         waits = (
             f"Nothing is paid there before {self.paid_from:%Y-%m-%d %H:%M} UTC. " if self.paid_from else ""
         )
@@ -45,7 +51,7 @@ class AccountNotice:
         return (
             f"To: {to}\n"
             f"Subject: The account that {self.platform.name} pays you on was changed\n\n"
-            f"Dear {self.contact.name},\n\n"
+            f"Dear {contact.name},\n\n"
             f"on {self.changed_at:%Y-%m-%d %H:%M} UTC the account that your royalties are paid to was changed.\n\n"
             f"  Before  {self.before}\n"
             f"  Now     {self.after}\n\n"
@@ -66,15 +72,15 @@ def account_notices(session: Session, since: datetime, now: datetime) -> list[Ac
     cooling_off = timedelta(days=terms.bank_details_cooling_off_days)
     known = parties_of(session, [terms.platform_payee_id]).get(terms.platform_payee_id)
     platform = Party.of(known[1]) if known else Party("(erased)")
-    rows: Sequence[tuple[str, int, datetime, str, str, dict[str, object]]] = [
-        tuple(row) for row in session.execute(text(_CHANGES), {"since": since})
+    rows: Sequence[tuple[str, int, datetime, str, str, list[dict[str, object]]]] = [
+        tuple(row) for row in session.execute(text(_CHANGES), {"since": since, "kept": CONTACTS_KEPT})
     ]
     return [
         AccountNotice(
             payee_id,
             version,
             changed_at,
-            Party.of(details),
+            tuple(Party.of(known) for known in details),
             before,
             after,
             changed_at + cooling_off if cooling_off else None,
@@ -90,11 +96,14 @@ WITH account AS (
     SELECT payee_id, version, min(recorded_at) AS recorded_at, min(masked) AS masked
     FROM party.bank_account_version GROUP BY 1, 2
 )
-SELECT n.payee_id, n.version, n.recorded_at, o.masked, n.masked, p.details
+SELECT n.payee_id, n.version, n.recorded_at, o.masked, n.masked,
+       (SELECT jsonb_agg(p.details ORDER BY p.version) FROM party.party_version AS p
+        WHERE p.payee_id = n.payee_id AND p.version < n.version AND NOT EXISTS (
+            SELECT FROM party.party_version AS q
+            WHERE q.payee_id = p.payee_id AND q.version > p.version AND q.recorded_at <= n.recorded_at - :kept))
 FROM account AS n
 JOIN LATERAL (SELECT * FROM account AS o WHERE o.payee_id = n.payee_id AND o.version < n.version
               ORDER BY o.version DESC LIMIT 1) AS o ON true
-JOIN party.party_version AS p ON p.payee_id = n.payee_id AND p.version = n.version - 1
 WHERE n.recorded_at >= :since
   AND NOT EXISTS (SELECT FROM party.bank_account_version AS a
                   JOIN party.bank_account_version AS b ON b.key_id = a.key_id AND b.fingerprint = a.fingerprint

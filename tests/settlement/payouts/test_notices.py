@@ -23,6 +23,14 @@ def change(**details: object) -> None:
         change_details(opened, "pay-1", **details)  # type: ignore[arg-type]
 
 
+def test_who_changes_the_contact_first_does_not_get_the_notice_alone(closed: Session) -> None:
+    change(email="mara@example.com")
+    change(email="thief@example.com")
+    change(email="thief@example.com", iban="DE75512108001245126199")
+    (notice,) = notices()
+    assert notice.text().startswith("To: mara@example.com, thief@example.com\n")
+
+
 def test_the_contact_before_the_change_is_told(closed: Session) -> None:
     change(email="mara@example.com")
     assert notices() == []  # the same account again
