@@ -7,7 +7,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHMARKS := $(filter-out __init__ harness payout_simulation,$(basename $(notdir $(wildcard benchmarks/*.py))) \
+BENCHMARKS := $(filter-out __init__ harness payout_simulation settlement_books,$(basename $(notdir $(wildcard benchmarks/*.py))) \
   $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)))
 
 .DEFAULT_GOAL := help
