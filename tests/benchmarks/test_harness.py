@@ -63,7 +63,12 @@ def test_an_interrupted_run_cleans_up_and_prints_what_it_has(told: signal.Signal
             cleaned.append(told)
 
     before = signal.getsignal(signal.SIGTERM)
-    assert run("numbers", measure, [], Console(file=output, width=120)) == 130
+    # Whoever runs the tests in the background of a script has Ctrl-C ignored.
+    ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run("numbers", measure, [], Console(file=output, width=120)) == 130
+    finally:
+        signal.signal(signal.SIGINT, ctrl_c)
     assert cleaned == [told] and signal.getsignal(signal.SIGTERM) is before
     shown = output.getvalue()
     assert shown.count("counted") == 2 and "Interrupted: these are the figures so far." in shown

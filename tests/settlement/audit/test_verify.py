@@ -209,6 +209,19 @@ VALUES ('adv-1', 'pay-1', 'EUR', 1, sha256('x'), 'eve', 'x'))
 UPDATE ledger.journal SET key = 'advance:adv-1' WHERE key = 'sale:sale-1'
 => advances:pay-1:EUR, balance, 0 instead of 1
 
+# corrections are applied as approved
+WITH c AS (INSERT INTO settlement.correction (correction_id, kind, payee_id, currency, amount_micros, reason, content,
+content_sha256, actor) VALUES ('gift', 'manual', 'pay-1', 'EUR', 5, 'x', '{}', sha256('{}'), 'eve'))
+INSERT INTO settlement.correction_application (correction_id, period_id, approval_id)
+SELECT 'gift', '2026-10', min(id) FROM settlement.approval
+=> approved by another person, 0 instead of 1
+
+# corrections say what was approved
+ALTER TABLE settlement.correction DROP CONSTRAINT correction_content_sha256_of_content;
+INSERT INTO settlement.correction (correction_id, kind, payee_id, currency, amount_micros, reason, content,
+content_sha256, actor) VALUES ('gift', 'manual', 'pay-1', 'EUR', 5, 'x', '{}', sha256('x'), 'eve')
+=> gift, its content has another SHA-256
+
 # openings are the last closings
 UPDATE settlement.statement SET opening = opening + 1, royalties = royalties - 1 WHERE statement_id =
 '2026-11/pay-2/EUR'
@@ -226,6 +239,15 @@ DELETE FROM settlement.statement WHERE number = 2
 UPDATE settlement.royalty_line SET amount_micros = amount_micros + 1 WHERE destination = 'unclaimed' AND kind
 = 'late'
 => suspense_unclaimed:art-3:EUR, lines 677884, ledger 677883
+
+# claims moved what they say
+INSERT INTO settlement.ownership_claim (claim_id, payee_id, claimant_id, currency, amount_micros, moved_micros, reason,
+evidence, claimed_at, actor) VALUES ('mine', 'pay-1', 'pay-2', 'EUR', 5, 5, 'x', 'x', now(), 'eve')
+=> claim:mine:opened, royalties_payable:pay-1:EUR, 0 instead of 5
+
+# claims moved what they say
+UPDATE ledger.account SET code = 'suspense_disputed:EUR' WHERE code = 'royalties_payable:pay-2:EUR'
+=> suspense_disputed:EUR
 
 # payout clearing is zero
 DELETE FROM ledger.posting WHERE journal_id = (SELECT id FROM ledger.journal WHERE key =
