@@ -73,7 +73,7 @@ from sqlalchemy.orm import Session
 
 from attribution.catalogue import Artist, artists, record_artists
 from attribution.prompt_words import fold
-from database.errors import Invalid, NotFound
+from database.errors import Conflict, Invalid, NotFound
 from settlement.allocation import CONTENT
 from settlement.bank_details import BankDetails
 from settlement.contracts import Contract, record_contracts
@@ -100,6 +100,13 @@ class InvalidCatalogue(Invalid):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{source}: {problems[0]}{more}")
         self.problems = problems
+
+
+class NameTaken(InvalidCatalogue):
+    """The file is sound, but a name in it is one of an artist who is recorded already."""
+
+    code = Conflict.code
+    status = Conflict.status
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,7 @@ def load_catalogue(
     Raises:
         NotFound: no such file.
         InvalidCatalogue: anything in it is wrong, or names what neither it nor the database has.
+        NameTaken: an artist's name is one of another who is recorded.
         Conflict: terms are recorded otherwise from the same day on.
     """
     name = source.name if isinstance(source, Path) else "catalogue"
@@ -142,6 +150,8 @@ def load_catalogue(
     problems = list(_problems(session, document))
     if problems:
         raise InvalidCatalogue(name, problems)
+    if taken := list(_taken(session, document)):
+        raise NameTaken(name, taken)
     platform = document.platform
     parties: list[_Payee] = [*document.payees, *([platform] if platform else [])]
     payees, versions = record_payees(session, [p.record() for p in parties], actor=actor, reason=reason)
@@ -674,20 +684,35 @@ def _problems(session: Session, document: _Document) -> Iterator[str]:
             if player not in given | known.keys() | {CONTENT}:
                 yield f"rate_cards[{number}].weights: there is no artist {player}: add her under artists"
 
-    # Two artists of one name: a prompt could not say whom it means.
     owners: dict[str, str] = {}
-    for artist in known.values():
-        if artist.id not in given:
-            owners |= {fold(name): artist.id for name in (artist.name, *artist.aliases)}
-    for number, artist_entry in enumerate(document.artists):
-        aliases = ((f"aliases[{i}]", alias) for i, alias in enumerate(artist_entry.aliases))
-        places = [("name", artist_entry.name), *aliases]
-        for place, alias in places:
-            folded = fold(alias)
-            if not folded:
-                yield f"artists[{number}].{place}: {alias!r} has no letter to recognise it by"
-            elif owners.setdefault(folded, artist_entry.id) != artist_entry.id:
-                yield f"artists[{number}].{place}: {alias!r} is a name of artist {owners[folded]} already"
+    for place, alias, artist_id in _names(document):
+        folded = fold(alias)
+        if not folded:
+            yield f"{place}: {alias!r} has no letter to recognise it by"
+        elif owners.setdefault(folded, artist_id) != artist_id:
+            yield f"{place}: {alias!r} is a name of artist {owners[folded]} already"
+
+
+def _taken(session: Session, document: _Document) -> Iterator[str]:
+    """Names of artists who are recorded and not in the file: a prompt could not say whom it means."""
+    given = {artist.id for artist in document.artists}
+    owners = {
+        fold(name): artist.id
+        for artist in artists(session)
+        if artist.id not in given
+        for name in (artist.name, *artist.aliases)
+    }
+    for place, alias, _ in _names(document):
+        if fold(alias) in owners:
+            yield f"{place}: {alias!r} is a name of artist {owners[fold(alias)]} already"
+
+
+def _names(document: _Document) -> Iterator[tuple[str, str, str]]:
+    """Every name and alias in the file: where it stands, what it is, and whose."""
+    for number, artist in enumerate(document.artists):
+        yield f"artists[{number}].name", artist.name, artist.id
+        for index, alias in enumerate(artist.aliases):
+            yield f"artists[{number}].aliases[{index}]", alias, artist.id
 
 
 def _repeated(part: str, keys: list[Any]) -> Iterator[str]:

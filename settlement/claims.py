@@ -211,13 +211,17 @@ def propose_decision(
 
     Raises:
         NotFound: no such claim.
-        Invalid: below zero or more than was moved, or no reason.
-        Refused: something is awarded to a claimant who is not a registered payee.
+        Invalid: below zero, or no reason.
+        Refused: more than was moved is awarded, or something to a claimant who is not a registered payee.
         Conflict: the claim is decided already.
     """
     claim = find_claim(session, claim_id)
-    if not 0 <= awarded_micros <= claim.moved_micros:
+    if awarded_micros < 0:
         raise Invalid(
+            f"{to_decimal(awarded_micros)} cannot be awarded: award from none to all of what was moved"
+        )
+    if awarded_micros > claim.moved_micros:
+        raise Refused(
             f"claim {claim_id} holds {format_money(claim.moved_micros, claim.currency)}: award from none to all of it"
         )
     if not reason.strip():

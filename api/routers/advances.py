@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.access import Asker, allowing
 from api.amounts import Money, money
+from api.fields import ID, AboveZero, Id, Moment, Words
 from api.roles import acting
 from database.engine import session
 from database.errors import Invalid
@@ -27,31 +28,28 @@ from settlement.money import from_decimal
 router = APIRouter(tags=["operations"])
 
 _READ = ("payouts:write", "payouts:approve")
-_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-AdvanceId = Annotated[str, Path(pattern=_ID, examples=["advance-1"])]
+AdvanceId = Annotated[str, Path(pattern=ID, examples=["advance-1"])]
 
 
 class NewAdvance(BaseModel):
     """An advance as agreed, in the payee's payout currency."""
 
-    id: Annotated[str, Field(pattern=_ID, examples=["advance-1"])]
-    payee: Annotated[str, Field(pattern=_ID, examples=["pay-1"])]
-    amount: Annotated[
-        str, Field(max_length=20, description="Decimal string, above zero.", examples=["500.00"])
-    ]
-    reason: Annotated[str, Field(min_length=1, max_length=500, examples=["album 2027"])]
+    id: Id = Field(examples=["advance-1"])
+    payee: Id = Field(examples=["pay-1"])
+    amount: AboveZero
+    reason: Words = Field(examples=["album 2027"])
 
 
 class PaidAdvance(BaseModel):
     """When the bank paid it."""
 
-    paid_at: AwareDatetime
+    paid_at: Moment
 
 
 class ReturnedAdvance(BaseModel):
     """When the bank booked that it came back."""
 
-    returned_at: AwareDatetime
+    returned_at: Moment
 
 
 class AdvanceAnswer(BaseModel):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from api.access import Asker, allowing
+from api.fields import Words
 from api.limits import AttemptLimit, address_group
 from api.pages import After, Limit, Page, next_cursor, position
 from api.problems import documented
@@ -26,10 +27,7 @@ PER_ADDRESS = (60, 60.0)
 class CatalogueDocument(BaseModel):
     """A catalogue, in part or whole: the fields of a catalogue file, as JSON."""
 
-    reason: Annotated[
-        str,
-        Field(min_length=1, max_length=500, description="Why, for the record.", examples=["new contract"]),
-    ]
+    reason: Words = Field(description="Why, for the record.", examples=["new contract"])
     catalogue: dict[str, Any] = Field(
         description="platform, payees, artists, contracts, rate_cards, as docs/catalogue.md describes them.",
         examples=[{"artists": [{"id": "art-9", "name": "Mara Vell", "aliases": ["M. Vell"]}]}],

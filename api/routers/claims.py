@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.access import Asker, allowing
 from api.amounts import Money, money
+from api.fields import ID, AboveZero, Currency, Day, Id, NotNegative, Words
 from api.roles import acting
 from database.engine import session
 from database.roles import Role
@@ -17,44 +18,30 @@ from settlement.money import from_decimal
 router = APIRouter(tags=["operations"])
 
 _READ = ("payouts:write", "payouts:approve")
-_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _SHA256 = r"^[0-9a-f]{64}$"
-ClaimId = Annotated[str, Path(pattern=_ID, examples=["case-7"])]
-Words = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
+ClaimId = Annotated[str, Path(pattern=ID, examples=["case-7"])]
 
 
 class NewClaim(BaseModel):
     """A third party's claim of what a payee is owed."""
 
-    id: Annotated[str, Field(pattern=_ID, examples=["case-7"])]
-    payee: Annotated[str, Field(pattern=_ID, description="Whose money is claimed.", examples=["pay-1"])]
-    claimant: Annotated[
-        str,
-        Field(pattern=_ID, description="Who claims it: her id as a payee, now or later.", examples=["pay-2"]),
-    ]
-    amount: Annotated[
-        str, Field(max_length=20, description="Decimal string, above zero.", examples=["120.00"])
-    ]
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
-    reason: Annotated[Words, Field(description="Without names.", examples=["the contract was assigned"])]
-    evidence: Annotated[
-        Words, Field(description="Where what was handed in is kept.", examples=["file 2026/17"])
-    ]
-    expected_until: date | None = Field(default=None, description="When a decision is expected.")
+    id: Id = Field(examples=["case-7"])
+    payee: Id = Field(description="Whose money is claimed.", examples=["pay-1"])
+    claimant: Id = Field(description="Who claims it: her id as a payee, now or later.", examples=["pay-2"])
+    amount: AboveZero
+    currency: Currency
+    reason: Words = Field(description="Without names.", examples=["the contract was assigned"])
+    evidence: Words = Field(description="Where what was handed in is kept.", examples=["file 2026/17"])
+    expected_until: Day | None = Field(default=None, description="When a decision is expected.")
 
 
 class NewDecision(BaseModel):
     """What becomes of a claim."""
 
-    award: Annotated[
-        str,
-        Field(
-            max_length=20,
-            description="What the claimant gets of what was moved; the rest goes back to the payee.",
-            examples=["0"],
-        ),
-    ]
-    reason: Annotated[Words, Field(examples=["the assignment is not signed"])]
+    award: NotNegative = Field(
+        description="What the claimant gets of what was moved; the rest goes back to the payee."
+    )
+    reason: Words = Field(examples=["the assignment is not signed"])
 
 
 class ApproveDecision(BaseModel):

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from api.access import Asker, allowing
 from api.amounts import Money, money
+from api.fields import ID, Currency, Id, Name, NotZero, Territory, Words
 from api.roles import acting
 from database.engine import session
 from database.roles import Role
@@ -30,16 +31,15 @@ from settlement.money import from_decimal
 router = APIRouter(tags=["operations"])
 
 _READ = ("runs:write", "runs:approve")
-_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-CorrectionId = Annotated[str, Path(pattern=_ID, examples=["fix-1"])]
-Names = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=10_000)]
-Reason = Annotated[str, Field(min_length=1, max_length=500, examples=["split was entered wrongly"])]
+CorrectionId = Annotated[str, Path(pattern=ID, examples=["fix-1"])]
+Names = Annotated[list[Name], Field(max_length=10_000)]
+Reason = Annotated[Words, Field(examples=["split was entered wrongly"])]
 
 
 class _NewCorrection(BaseModel):
     """What every proposal says."""
 
-    id: Annotated[str, Field(pattern=_ID, examples=["fix-1"])]
+    id: Id = Field(examples=["fix-1"])
     reason: Reason
 
 
@@ -60,17 +60,15 @@ class NewReattribution(_OfSales):
     """Closed sales, divided by another method version's results."""
 
     kind: Literal["reattribution"]
-    method: str = Field(min_length=1, max_length=200, description="Name or SHA-256.", examples=["default-1"])
-    from_method: str | None = Field(
-        default=None, max_length=200, description="Only what is paid by this one now."
-    )
+    method: Name = Field(description="Name or SHA-256.", examples=["default-1"])
+    from_method: Name | None = Field(default=None, description="Only what is paid by this one now.")
 
 
 class NewTermsCorrection(_OfSales):
-    """Closed sales, paid by the terms as they stand now, or by versions that are named."""
+    """Closed sales, paid by the terms as they stand now, or by versions that are named; one list at least."""
 
     kind: Literal["terms"]
-    rate_card: str | None = Field(default=None, max_length=200, examples=["standard-1@2026-01-01"])
+    rate_card: Name | None = Field(default=None, examples=["standard-1@2026-01-01"])
     contracts: Names = Field(default=[], examples=[["contract-1@2026-01-01"]])
 
 
@@ -78,14 +76,10 @@ class NewManualCorrection(_NewCorrection):
     """An amount by hand, for what no formula covers."""
 
     kind: Literal["manual"]
-    payee: Annotated[str, Field(pattern=_ID, examples=["pay-1"])]
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
-    amount: Annotated[
-        str, Field(max_length=20, description="Decimal string; below zero: from her.", examples=["25.00"])
-    ]
-    territory: Annotated[str, Field(pattern="^[A-Z]{2}$")] | None = Field(
-        default=None, description="Where it is taxed; null: nowhere."
-    )
+    payee: Id = Field(examples=["pay-1"])
+    currency: Currency
+    amount: NotZero = Field(description="Decimal string; below zero: from her.")
+    territory: Territory | None = Field(default=None, description="Where it is taxed; null: nowhere.")
 
 
 NewCorrection = Annotated[
@@ -207,7 +201,9 @@ def read_correction(correction: CorrectionId) -> CorrectionAnswer:
     **allowing("runs:approve", problems=(404, 409, 422)),
     summary="Approve a correction",
 )
-def approve_what_was_seen(asker: Asker, correction: CorrectionId, seen: ApproveCorrection) -> CorrectionAnswer:
+def approve_what_was_seen(
+    asker: Asker, correction: CorrectionId, seen: ApproveCorrection
+) -> CorrectionAnswer:
     """Approve a correction that another person proposed: the next period that is cut off applies it."""
     with acting(Role.APPROVER) as opened:
         approve_correction(

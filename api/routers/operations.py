@@ -12,11 +12,12 @@ from threading import Lock
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.access import Asker, allowing
 from api.amounts import Money, money
+from api.fields import Day, Moment
 from api.html import PAGE, page_answer
 from api.roles import acting
 from database.engine import session
@@ -240,20 +241,11 @@ class PlanAnswer(BaseModel):
     payouts: list[DecisionAnswer]
 
 
-def _written(value: Any) -> Any:
-    """A day or time as text: a number would be read as seconds since 1970."""
-    if not isinstance(value, str) or value.isdigit():
-        raise ValueError("write it as text, for example 2026-11-04 or 2026-11-04T12:00:00Z")
-    return value
-
-
 class CreateBatch(BaseModel):
     """A payout batch to make."""
 
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
-    execution_date: Annotated[date, BeforeValidator(_written)] = Field(
-        description="When the bank is to pay.", examples=["2026-11-04"]
-    )
+    execution_date: Day = Field(description="When the bank is to pay.", examples=["2026-11-04"])
 
 
 class BankSays(BaseModel):
@@ -261,7 +253,7 @@ class BankSays(BaseModel):
 
     attempt: Annotated[str, Field(min_length=1, max_length=35, pattern=r"^[^\x00]+$")]
     state: Literal["accepted", "unknown", "paid", "rejected", "returned"]
-    at: Annotated[AwareDatetime, BeforeValidator(_written)]
+    at: Moment
     reason: Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")] = ""
 
 

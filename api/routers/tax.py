@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from api.access import Asker, allowing
 from api.amounts import Money, money
+from api.fields import AboveZero, Currency, Moment, Territory
 from database.engine import session
 from database.errors import Invalid
 from database.roles import Role
@@ -36,12 +37,10 @@ class NewRemittance(BaseModel):
             pattern=REFERENCE, description="The authority's or the bank's.", examples=["2026-10/US-1042-S"]
         ),
     ]
-    territory: Annotated[str, Field(pattern="^[A-Z]{2}$", examples=["US"])]
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$", examples=["EUR"])]
-    amount: Annotated[
-        str, Field(max_length=20, description="Decimal string, above zero.", examples=["1250.00"])
-    ]
-    paid_at: AwareDatetime
+    territory: Territory
+    currency: Currency
+    amount: AboveZero
+    paid_at: Moment
 
 
 class RemittanceAnswer(BaseModel):

@@ -87,8 +87,9 @@ def propose_reattribution(
 
     Raises:
         NotFound: no such method version, sale, image or period.
-        Invalid: nothing would change, or the id has another form.
-        Conflict: the id stands for something else, or a sale is in another correction that is not applied yet.
+        Invalid: the id has another form.
+        Conflict: nothing would change, the id stands for something else, or a sale is in another correction that is
+            not applied yet.
     """
     version = _method(session, method)
     source = None if from_method is None else _method(session, from_method)
@@ -147,8 +148,9 @@ def propose_terms(
 
     Raises:
         NotFound: no such version, sale, image or period.
-        Invalid: nothing would change, nothing is selected, or a card pays in another currency than a sale.
-        Conflict: the id stands for something else, or a sale is in another correction that is not applied yet.
+        Invalid: nothing is selected, or a card pays in another currency than a sale.
+        Conflict: nothing would change, the id stands for something else, or a sale is in another correction that is
+            not applied yet.
     """
     if not selection.document():
         raise Invalid("say which sales: by period, sale, image or artist")
@@ -361,7 +363,7 @@ def _record(session: Session, asked: _Asked) -> Standing:
     sales = connection.execute("SELECT count(*) FROM pg_temp.run_correction_sale").fetchone()
     assert sales is not None
     if not sales[0]:
-        raise Invalid(
+        raise Conflict(
             f"correction {asked.correction_id} would change nothing"
             + (
                 f": {without} sales have no result by that method yet (`royalty attribution status`)"

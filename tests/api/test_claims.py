@@ -70,7 +70,7 @@ def test_a_claim_from_its_opening_to_its_decision(
     early = client.post(f"{address}/approve", headers=checker, json={"content_sha256": "0" * 64})
     assert early.status_code == 403 and "proposed yet" in early.json()["detail"]
     much = client.post(f"{address}/decision", headers=maker, json={"award": "1.01", "reason": "x"})
-    assert much.status_code == 422
+    assert much.status_code == 403
     proposed = client.post(
         f"{address}/decision", headers=maker, json={"award": "0.25", "reason": "a part of it"}
     ).json()

@@ -132,7 +132,7 @@ def test_nothing_owed_moves_nothing_and_is_decided_all_the_same(closed: Session)
     assert claim(closed, 5, "case-2").moved_micros == 0
     # Nor in a currency in which nothing was ever sold.
     assert claim(closed, 5, "case-3", currency="JPY").moved_micros == 0
-    with pytest.raises(Invalid, match=r"holds 0\.00 EUR: award from none to all of it"):
+    with pytest.raises(Refused, match=r"holds 0\.00 EUR: award from none to all of it"):
         propose_decision(closed, "case-2", 1, reason="why", maker="mara")
     assert not decide(closed, 0, "case-2")
     as_at_commit(closed)
@@ -182,7 +182,9 @@ def test_two_people_decide_and_neither_opened_it_alone(closed: Session) -> None:
         approve_decision(closed, "case-1", b"x", checker="chen")
     with pytest.raises(Refused, match="another person must"):
         carry_out(closed, "case-1", decided_at=NOON, actor="mara")
-    with pytest.raises(Invalid, match=r"holds 0\.10 EUR"):
+    with pytest.raises(Invalid, match=r"-0\.000001 cannot be awarded"):
+        propose_decision(closed, "case-1", -1, reason="why", maker="mara")
+    with pytest.raises(Refused, match=r"holds 0\.10 EUR"):
         propose_decision(closed, "case-1", 100_001, reason="why", maker="mara")
     with pytest.raises(Invalid, match="say why"):
         propose_decision(closed, "case-1", 1, reason=" ", maker="mara")

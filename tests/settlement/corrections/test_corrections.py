@@ -218,7 +218,7 @@ def test_only_another_person_approves_what_she_has_seen(august: Session) -> None
 def test_what_cannot_be_proposed_says_why(august: Session) -> None:
     by: Any = {"actor": "mara", "reason": "test"}
     attribute(august, "img", FIRST, by="exact-2")
-    with pytest.raises(Invalid, match="would change nothing: 1 sales have no result by that method yet"):
+    with pytest.raises(Conflict, match="would change nothing: 1 sales have no result by that method yet"):
         propose_reattribution(august, "same", "exact-2", **by)
     with pytest.raises(NotFound, match="there is no method version exact-9; recorded are exact-1, exact-2"):
         propose_reattribution(august, "new", "exact-9", **by)
@@ -513,7 +513,7 @@ def _correct(db: Session, name: str, sales: list[str], chance: random.Random, re
             case _:
                 method = chance.choice(["exact-1", "exact-2", "exact-3"])
                 propose_reattribution(db, name, method, selection=Selection(sales=sales), **by)
-    except Invalid as error:
+    except Conflict as error:
         if "would change nothing" not in error.message:
             raise
     else:
