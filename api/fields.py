@@ -3,7 +3,9 @@
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
+
+from database.moments import Moment as UtcMoment
 
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """The form of what people give an id to: payees, advances, claims, corrections."""
@@ -46,4 +48,4 @@ def _written(value: Any) -> Any:
 
 
 Day = Annotated[date, BeforeValidator(_written)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_written)]
+Moment = Annotated[UtcMoment, BeforeValidator(_written)]

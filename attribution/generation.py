@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import rfc8785
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -42,6 +41,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from database.base import Base, Key, RecordedAt
 from database.errors import NotFound
+from database.moments import Moment
 
 
 class Image(Base):
@@ -346,7 +346,7 @@ class ImageRecord(BaseModel):
     """Pictures it was made from, each once for an adapter."""
     extra: _Document = {}
     """Library versions."""
-    generated_at: AwareDatetime | None = None
+    generated_at: Moment | None = None
     """None: when it was recorded."""
 
     @field_validator("prompt")

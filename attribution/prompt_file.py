@@ -6,11 +6,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from attribution.generation import Name, Words
 from attribution.image_file import BadLine, json_lines, reasons
 from database.errors import Invalid, NotFound
+from database.moments import Moment
 
 
 class PromptRequest(BaseModel):
@@ -29,7 +30,7 @@ class PromptRequest(BaseModel):
     external_id: Name | None = None
     customer: Name | None = None
     artists: list[Name] | None = None
-    generated_at: AwareDatetime | None = None
+    generated_at: Moment | None = None
 
     @field_validator("prompt")
     @classmethod

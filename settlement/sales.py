@@ -11,7 +11,6 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import rfc8785
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,6 +28,7 @@ from attribution.image_file import BadLine, json_lines, reasons
 from attribution.ingest import Outcome, Status
 from database.base import Base, Key, RecordedAt
 from database.errors import Invalid, NotFound
+from database.moments import Moment
 from settlement.money import from_decimal, to_decimal
 from settlement.rates import Terms, load_terms
 from settlement.sale_journals import post_refunds, post_sales
@@ -137,7 +137,7 @@ class SaleRecord(BaseModel):
     """The platform's own id of the sale: sending it twice records it once."""
     image: _Name
     """External id of the image sold."""
-    sold_at: AwareDatetime
+    sold_at: Moment
     territory: _Territory
     """Where the customer is: decides the tax."""
     currency: _Currency
@@ -170,7 +170,7 @@ class RefundRecord(BaseModel):
     """The platform's own id of the refund: sending it twice records it once."""
     sale: _Name
     """External id of the sale."""
-    refunded_at: AwareDatetime
+    refunded_at: Moment
     amount: Amount
     """Part of the price given back, tax included."""
     kind: Literal["refund", "chargeback"] = "refund"

@@ -12,7 +12,7 @@ from api.amounts import Money, money
 from api.fields import ID, AboveZero, Id, Moment, Words
 from api.roles import acting
 from database.engine import session
-from database.errors import Invalid
+from database.errors import Conflict
 from database.roles import Role
 from settlement.advances import (
     Advance,
@@ -100,7 +100,7 @@ def approve_one(asker: Asker, advance: AdvanceId) -> AdvanceAnswer:
 def pay_one(asker: Asker, advance: AdvanceId, paid: PaidAdvance) -> AdvanceAnswer:
     """Post that an approved advance was paid: closes recoup it from then on. Sent twice, it is posted once."""
     if paid.paid_at > datetime.now(UTC):
-        raise Invalid("paid_at is in the future: say when the bank has paid it")
+        raise Conflict("paid_at is in the future: say when the bank has paid it")
     with session(Role.SETTLEMENT) as opened:
         pay_advance(opened, advance, paid_at=paid.paid_at, actor=asker.username)
         return _answer(opened, find_advance(opened, advance))
@@ -114,7 +114,7 @@ def pay_one(asker: Asker, advance: AdvanceId, paid: PaidAdvance) -> AdvanceAnswe
 def return_one(asker: Asker, advance: AdvanceId, returned: ReturnedAdvance) -> AdvanceAnswer:
     """Post that an advance came back before anything of it was recouped. Sent twice, it is posted once."""
     if returned.returned_at > datetime.now(UTC):
-        raise Invalid("returned_at is in the future: say when the bank has booked it")
+        raise Conflict("returned_at is in the future: say when the bank has booked it")
     with session(Role.SETTLEMENT) as opened:
         return_advance(opened, advance, returned_at=returned.returned_at, actor=asker.username)
         return _answer(opened, find_advance(opened, advance))

@@ -10,7 +10,7 @@ from api.access import Asker, allowing
 from api.amounts import Money, money
 from api.fields import AboveZero, Currency, Moment, Territory
 from database.engine import session
-from database.errors import Invalid
+from database.errors import Conflict
 from database.roles import Role
 from settlement.money import from_decimal
 from settlement.remittances import REFERENCE, remit_tax, tax_due
@@ -76,7 +76,7 @@ def read_tax_due() -> list[TaxDueAnswer]:
 def create_remittance(asker: Asker, wanted: NewRemittance) -> RemittanceAnswer:
     """Post that withheld tax was paid to its authority, never more than is due. Sent twice, it is posted once."""
     if wanted.paid_at > datetime.now(UTC):
-        raise Invalid("paid_at is in the future: say when the bank has paid it")
+        raise Conflict("paid_at is in the future: say when the bank has paid it")
     amount = from_decimal(wanted.amount)
     with session(Role.SETTLEMENT) as opened:
         new = remit_tax(

@@ -4,7 +4,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import load_all_checks
-from schemathesis.specs.openapi.checks import negative_data_rejection
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from api.app import create_app
 from api.routers.tokens import LoginGuard
@@ -36,4 +36,10 @@ def headers(module_database: str) -> dict[str, str]:
 def test_answers_are_as_documented(case: schemathesis.Case, headers: dict[str, str]) -> None:
     # A batch with a bad row is taken: the row is refused, with its reason, and the others go in.
     rows = case.path in ("/v1/images", "/v1/sales", "/v1/refunds")
-    case.call_and_validate(headers=headers, excluded_checks=[negative_data_rejection] if rows else [])
+    # A catalogue and a selection of sales have rules that no schema says: names that must exist, parts that must add
+    # up, one of several lists. What breaks one is refused as bad input, though each field by itself is well-formed.
+    whole = case.path in ("/v1/catalogue", "/v1/corrections")
+    case.call_and_validate(
+        headers=headers,
+        excluded_checks=[negative_data_rejection] if rows else [positive_data_acceptance] if whole else [],
+    )
