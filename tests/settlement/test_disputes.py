@@ -80,7 +80,7 @@ def test_what_cannot_be_disputed(closed: Session) -> None:
         (HERS, "x", {"sale": ""}, NotFound),
     ):
         with pytest.raises(error):
-            open_dispute(closed, statement, words, **about)
+            open_dispute(closed, statement, words, line=about.get("line"), sale=about.get("sale"))
     assert disputes(closed) == []
 
 
